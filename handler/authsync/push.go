@@ -1,0 +1,217 @@
+package authsync
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
+	"datadog-webhook-auth-sync/handler/tokencheck"
+)
+
+const (
+	maxRounds = 8 // of deciding, in one push: more means that Datadog contradicts itself
+	maxPosts  = 3 // of one auth method, each after a look that found none
+)
+
+// verificationOff is the word in a Result where no token was asked for, by configuration.
+const verificationOff = "off"
+
+// pushed is what one push came to, or would in a dry run.
+type pushed struct {
+	action        Action
+	before, after datadog.AuthMethod // before is zero for a create, and where nobody had to know
+	verification  string
+	warnings      []string
+}
+
+// pushOne decides where to write the credential, proves it, and writes it. Where the auth method is gone, or the answer to
+// a create was lost, it looks what is there and decides again. A dry run ends before the write.
+func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pushed, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of a proof that nobody waits for any more
+	proof := proof{checker: s.checker, allowLoopback: s.allowLoopback}
+	var post lostPost
+	for range maxRounds {
+		t, err := decide(known)
+		if err != nil {
+			return p, err
+		}
+		if t.action == list {
+			proof.ask(ctx, overlay(nil, known.credential, known.name), known.credential.ClientSecret)
+			if known.methods, err = s.methods.List(ctx); err != nil {
+				return p, datadogFault(ctx, err)
+			}
+			known.listed = true
+			continue
+		}
+		if t.held == nil && t.action != Create && (dryRun || !known.credential.States()) {
+			held, err := s.methods.Get(ctx, t.id)
+			if isGone(err) && !t.pinned {
+				known = known.without(t.id)
+				continue
+			}
+			if err != nil {
+				return p, targetFault(ctx, t, err)
+			}
+			t.held = &held
+		}
+		p = pushed{action: t.action, after: overlay(t.held, known.credential, known.name)}
+		p.after.ID = t.id
+		if t.held != nil {
+			p.before = *t.held
+		}
+		if err := proof.of(ctx, t, &p, known.credential.ClientSecret); err != nil || dryRun {
+			return p, err
+		}
+		var method datadog.AuthMethod
+		if t.action == Create {
+			if err := post.final(); err != nil {
+				return p, datadogFault(ctx, err)
+			}
+			method, err = s.methods.Create(ctx, writeOf(known.credential, known.name))
+			if post.lost(err) {
+				known.listed = false
+				continue
+			}
+		} else {
+			method, err = s.methods.Update(ctx, t.id, writeOf(known.credential, known.credential.Name))
+			if isGone(err) && !t.pinned {
+				known = known.without(t.id)
+				continue
+			}
+		}
+		if err != nil {
+			return p, targetFault(ctx, t, err)
+		}
+		p.after = method
+		return p, nil
+	}
+	return p, fault.New(fault.DatadogUnavailable, "Datadog lists an auth method that it says does not exist")
+}
+
+// without is s after the auth method with id turned out not to exist.
+func (s subject) without(id string) subject {
+	if s.recorded == id {
+		s.recorded = ""
+	}
+	s.methods, s.listed = nil, false
+	return s
+}
+
+func writeOf(c secretstore.Credential, name string) datadog.Write {
+	return datadog.Write{Name: name, AccessTokenURL: c.AccessTokenURL, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
+		Audience: c.Audience, Scope: c.Scope}
+}
+
+// lostPost remembers the POSTs of one push whose answers do not tell whether the auth method is there now.
+type lostPost struct {
+	times int
+	err   *datadog.Error
+}
+
+// lost reports whether err calls for a look at what is there: somebody has the name, or nobody knows.
+func (l *lostPost) lost(err error) bool {
+	e, ok := errors.AsType[*datadog.Error](err)
+	if !ok || e.Status != http.StatusConflict && !e.Ambiguous() {
+		return false
+	}
+	l.times++
+	l.err = e
+	return true
+}
+
+// final is the error to end with where the look found nothing and another POST would not help: Datadog's 409 is not to be
+// explained, or it was tried often enough.
+func (l *lostPost) final() error {
+	if l.err != nil && (l.err.Status == http.StatusConflict || l.times == maxPosts) {
+		return l.err
+	}
+	return nil
+}
+
+// proof asks the token endpoint, once for each thing there is to ask.
+type proof struct {
+	checker       checker
+	allowLoopback bool
+	asked         tokencheck.Credential
+	verdict       chan tokencheck.Verdict
+}
+
+// ask asks, without waiting, whether a token is to be had with what m says.
+func (p *proof) ask(ctx context.Context, m datadog.AuthMethod, secret sensitive.Text) {
+	c := tokencheck.Credential{ClientID: m.ClientID, ClientSecret: secret, AccessTokenURL: m.AccessTokenURL,
+		Audience: m.Audience, Scope: m.Scope}
+	if p.checker == nil || c.ClientID == "" || c.AccessTokenURL == "" || p.verdict != nil && p.asked == c {
+		return
+	}
+	verdict := make(chan tokencheck.Verdict, 1)
+	p.asked, p.verdict = c, verdict
+	if why := secretstore.URLFault(c.AccessTokenURL, p.allowLoopback); why != "" {
+		verdict <- tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "the access_token_url at Datadog " + why}
+		return
+	}
+	go func() { verdict <- p.checker.Check(ctx, c) }()
+}
+
+// of notes in push what the token endpoint says of it. An error forbids the write: a rejection, or, where the auth method
+// was found by its name alone, anything but an acceptance.
+func (p *proof) of(ctx context.Context, t target, push *pushed, secret sensitive.Text) error {
+	push.verification = verificationOff
+	verdict := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "verification is off"}
+	if p.checker != nil {
+		verdict.Why = "Datadog holds no client_id or access_token_url to prove it with"
+		if p.ask(ctx, push.after, secret); p.verdict != nil {
+			verdict = <-p.verdict
+			p.verdict <- verdict
+		}
+		push.verification = string(verdict.Outcome)
+	}
+	switch {
+	case t.prove && verdict.Outcome != tokencheck.Accepted:
+		return fault.New(fault.AuthMethodMismatch,
+			"auth method %s has the secret's name, and the secret states no client_id to tell that it is the same client's: %s", t.id, verdict.Why).
+			WithRetry(p.checker != nil && verdict.Outcome == tokencheck.Inconclusive)
+	case verdict.Outcome == tokencheck.Rejected:
+		return fault.New(fault.CredentialRejected, "%s", verdict.Why)
+	case push.verification == string(tokencheck.Inconclusive):
+		push.warnings = append(push.warnings, "not proven: "+verdict.Why)
+	}
+	return nil
+}
+
+func isGone(err error) bool {
+	e, ok := errors.AsType[*datadog.Error](err)
+	return ok && e.Status == http.StatusNotFound
+}
+
+func targetFault(ctx context.Context, t target, err error) error {
+	if t.pinned && isGone(err) {
+		return fault.New(fault.AuthMethodNotFound, "the secret pins auth method %s, which does not exist at Datadog", t.id).Because(err)
+	}
+	return datadogFault(ctx, err)
+}
+
+// datadogFault gives an error of the Datadog client its code.
+func datadogFault(ctx context.Context, err error) error {
+	e, ok := errors.AsType[*datadog.Error](err)
+	if !ok {
+		return err
+	}
+	code := fault.DatadogUnavailable
+	switch {
+	case ctx.Err() != nil:
+		return fault.New(fault.Deadline, "the time ran out while Datadog was called").Because(err)
+	case e.Malformed != "" || e.Status == http.StatusRequestTimeout:
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		code = fault.DatadogUnauthorized
+	case e.Status == http.StatusTooManyRequests:
+		code = fault.DatadogThrottled
+	case e.Status >= 400 && e.Status < 500:
+		code = fault.DatadogRejected
+	}
+	return fault.New(code, "%s", e.Error()).Because(err)
+}

@@ -1,0 +1,114 @@
+package authsync
+
+import (
+	"time"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+)
+
+// Outcome of a sync.
+type Outcome string
+
+const (
+	Created Outcome = "created"
+	Updated Outcome = "updated"
+	Adopted Outcome = "adopted" // an auth method that was there, and is now this secret's
+	Failed  Outcome = "failed"
+	Planned Outcome = "planned" // a dry run
+	Skipped Outcome = "skipped" // nothing to do; a warning says why
+)
+
+// Request names the secret to sync and what asked for it.
+type Request struct {
+	SecretID  string // name or ARN
+	Home      string // what the ARN of every secret of the function's own account and region begins with
+	Trigger   Trigger
+	Event     Event
+	RequestID string // Lambda's
+	DryRun    bool
+}
+
+// Trigger is what asked for a sync.
+type Trigger struct {
+	Type string `json:"type"` // label, cloudtrail, http or direct
+	ID   string `json:"id"`   // of the event or request
+}
+
+// Event is what an event told of its cause. It is zero for a trigger that is none.
+type Event struct {
+	Time      time.Time // in whole seconds
+	VersionID string    // that got AWSCURRENT, where the event tells
+}
+
+// Result tells what came of one sync. It is the detail of the published event, the body of the HTTP answer, the answer to
+// a direct invocation and the line in the log.
+type Result struct {
+	SchemaVersion              string         `json:"schemaVersion"`
+	Outcome                    Outcome        `json:"outcome"`
+	Secret                     SecretRef      `json:"secret"`
+	AuthMethod                 *AuthMethodRef `json:"authMethod,omitempty"`
+	Verification               string         `json:"verification,omitempty"`
+	Trigger                    Trigger        `json:"trigger"`
+	RequestID                  string         `json:"requestId"`
+	PreviousSecretSafeToRevoke bool           `json:"previousSecretSafeToRevoke"`
+	LagMs                      *int64         `json:"lagMs,omitempty"` // event time to Datadog's 2xx, ±1 s
+	DurationMs                 int64          `json:"durationMs"`
+	Plan                       *Plan          `json:"plan,omitempty"`
+	Warnings                   []string       `json:"warnings,omitempty"`
+	Error                      *fault.Error   `json:"error,omitempty"`
+
+	// Unpublished is why the result did not reach the event bus, where it should have.
+	Unpublished *fault.Error `json:"-"`
+}
+
+// SecretRef identifies a secret and the version that was pushed, or would be.
+type SecretRef struct {
+	ARN       string `json:"arn,omitempty"`
+	Name      string `json:"name,omitempty"`
+	VersionID string `json:"versionId,omitempty"`
+}
+
+// AuthMethodRef identifies an auth method at Datadog.
+type AuthMethodRef struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+	Site string `json:"site"`
+}
+
+// Plan is what a dry run found that a sync would do.
+type Plan struct {
+	Action  Action   `json:"action"`
+	Changes []Change `json:"changes"`
+}
+
+// Change is one attribute that a write would change; client_secret comes without its values.
+type Change struct {
+	Attribute string  `json:"attribute"`
+	From      *string `json:"from,omitempty"`
+	To        *string `json:"to,omitempty"`
+}
+
+func (r *Result) warn(text string) { r.Warnings = append(r.Warnings, text) }
+
+func (r *Result) fail(err error) {
+	r.Outcome, r.Error = Failed, fault.From(err)
+}
+
+// detailType is the event's, or nothing where the result is not to be published: it is a dry run, nothing was done, or
+// there is no secret in scope to publish about.
+func (r *Result) detailType() string {
+	switch r.Outcome {
+	case Created, Updated, Adopted:
+		return "Datadog Auth Method Synced"
+	case Failed:
+		if r.Error.Code != fault.SecretNotFound && r.Error.Code != fault.SecretOutOfScope && r.Error.Code != fault.BadRequest {
+			return "Datadog Auth Method Sync Failed"
+		}
+	}
+	return ""
+}
+
+func refOf(s secretstore.Secret) SecretRef {
+	return SecretRef{ARN: s.ARN, Name: s.Name, VersionID: s.Labelled(secretstore.Current)}
+}

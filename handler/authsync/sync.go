@@ -1,0 +1,261 @@
+// Package authsync is the job: it brings Datadog's auth method in step with the version of a secret that is AWSCURRENT.
+package authsync
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
+	"datadog-webhook-auth-sync/handler/tokencheck"
+)
+
+// reserve is kept back from the time to the deadline, so that a sync that ran out of it can still be recorded and
+// published.
+const reserve = 2 * time.Second
+
+type secrets interface {
+	Value(ctx context.Context, id, label string) (secretstore.Value, error)
+	Describe(ctx context.Context, id string) (secretstore.Secret, error)
+	Record(ctx context.Context, arn string, r secretstore.Record) error
+}
+
+type authMethods interface {
+	List(ctx context.Context) ([]datadog.AuthMethod, error)
+	Get(ctx context.Context, id string) (datadog.AuthMethod, error)
+	Create(ctx context.Context, w datadog.Write) (datadog.AuthMethod, error)
+	Update(ctx context.Context, id string, w datadog.Write) (datadog.AuthMethod, error)
+}
+
+type checker interface {
+	Check(ctx context.Context, c tokencheck.Credential) tokencheck.Verdict
+}
+
+type publisher interface {
+	Publish(ctx context.Context, e eventbus.Event) error
+}
+
+// Config is what a Syncer is made of.
+type Config struct {
+	Secrets       secrets
+	AuthMethods   authMethods
+	Checker       checker // nil: verification is off
+	Bus           publisher
+	Scope         Scope
+	Site          string // Datadog's, such as datadoghq.com
+	AllowLoopback bool   // in access_token_url
+	Now           func() time.Time
+}
+
+// Syncer does the job. It keeps nothing between calls and is safe for concurrent use.
+type Syncer struct {
+	secrets       secrets
+	methods       authMethods
+	checker       checker
+	bus           publisher
+	scope         Scope
+	site          string
+	allowLoopback bool
+	now           func() time.Time
+}
+
+// New makes a Syncer.
+func New(c Config) *Syncer {
+	return &Syncer{c.Secrets, c.AuthMethods, c.Checker, c.Bus, c.Scope, c.Site, c.AllowLoopback, c.Now}
+}
+
+// Sync pushes AWSCURRENT of one secret to Datadog, records that on the secret, and publishes what came of it. It ends
+// before ctx's deadline. A failure is in the Result.
+func (s *Syncer) Sync(ctx context.Context, req Request) Result {
+	started := s.now()
+	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID}
+	work, cancel := withReserve(ctx)
+	defer cancel()
+	written, err := s.push(work, req, &res)
+	if err != nil {
+		res.fail(err)
+	}
+	decided := s.now()
+	res.DurationMs = decided.Sub(started).Milliseconds()
+	if !req.DryRun {
+		s.finish(ctx, written, decided, &res)
+	}
+	return res
+}
+
+func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline.Add(-reserve))
+	}
+	return context.WithCancel(ctx)
+}
+
+// push writes AWSCURRENT until it is still AWSCURRENT after the write, and returns what Datadog took last, even with an
+// error: a write that was followed by a failure happened all the same.
+func (s *Syncer) push(ctx context.Context, req Request, res *Result) (*written, error) {
+	if err := s.scope.Admit(req.SecretID, req.Home); err != nil {
+		return nil, err
+	}
+	var done *written
+	for {
+		now, err := s.read(ctx, req)
+		if now.Name != "" {
+			res.Secret = refOf(now.Secret)
+		}
+		if err != nil {
+			return done, err
+		}
+		if why := now.idle(); why != "" {
+			if done == nil {
+				res.Outcome = Skipped
+				res.warn(why)
+			}
+			return done, nil
+		}
+		res.Secret.VersionID = now.value.VersionID
+		next, err := s.write(ctx, now, done, req, res)
+		if next != nil {
+			done = next
+		}
+		if err != nil || req.DryRun {
+			return done, err
+		}
+		after, err := s.secrets.Describe(ctx, now.ARN)
+		if err != nil {
+			return done, fault.New(fault.SecretsUnavailable, "whether AWSCURRENT moved during the push could not be seen").Because(err)
+		}
+		if after.Labelled(secretstore.Current) == done.versionID {
+			return done, nil
+		}
+	}
+}
+
+// written is the last write that Datadog took.
+type written struct {
+	arn, versionID string
+	method         datadog.AuthMethod
+	verified       bool
+}
+
+// write proves the credential that r holds and writes it. It returns nil where it wrote nothing.
+func (s *Syncer) write(ctx context.Context, r reading, before *written, req Request, res *Result) (*written, error) {
+	known, err := s.subjectOf(r.Secret, r.value.Text)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		known.recorded = before.method.ID
+	}
+	p, err := s.pushOne(ctx, known, req.DryRun)
+	res.Verification = p.verification
+	if p.after != (datadog.AuthMethod{}) {
+		res.AuthMethod = &AuthMethodRef{ID: p.after.ID, Name: p.after.Name, Site: s.site}
+	}
+	res.Warnings = append(res.Warnings, p.warnings...)
+	if err != nil {
+		return nil, err
+	}
+	if req.DryRun {
+		res.Outcome, res.Plan = Planned, &Plan{p.action, changes(p.before, p.after)}
+		return nil, nil
+	}
+	if !req.Event.Time.IsZero() {
+		lag := max(0, s.now().Sub(req.Event.Time).Milliseconds())
+		res.LagMs = &lag
+	}
+	if before == nil {
+		res.Outcome = p.action.outcome()
+		if res.Outcome == Created {
+			res.warn("created: attach it to your webhooks in Datadog; the public API cannot")
+		}
+	}
+	return &written{r.ARN, r.value.VersionID, p.after, p.verification == string(tokencheck.Accepted)}, nil
+}
+
+// finish records what was written, and publishes res, both at once.
+func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, res *Result) {
+	var both errgroup.Group
+	var recordErr error
+	if done != nil {
+		both.Go(func() error {
+			recordErr = s.secrets.Record(ctx, done.arn, done.record(s.site, at))
+			return nil
+		})
+	}
+	if kind := res.detailType(); kind != "" {
+		event := *res
+		both.Go(func() error {
+			if err := s.publish(ctx, kind, at, event); err != nil {
+				res.Unpublished = fault.From(err)
+			}
+			return nil
+		})
+	}
+	_ = both.Wait()
+	if recordErr != nil {
+		res.warn("the push could not be recorded on the secret: " + fault.From(recordErr).Message)
+	}
+	if res.Unpublished != nil {
+		res.warn("this result could not be published: " + res.Unpublished.Message)
+	}
+}
+
+func (s *Syncer) publish(ctx context.Context, detailType string, at time.Time, res Result) error {
+	detail, err := json.Marshal(res)
+	if err != nil {
+		return err
+	}
+	return s.bus.Publish(ctx, eventbus.Event{DetailType: detailType, Detail: detail, Resource: res.Secret.ARN, Time: at})
+}
+
+func (w written) record(site string, at time.Time) secretstore.Record {
+	return secretstore.Record{ID: w.method.ID, VersionID: w.versionID, At: at, Digest: digest(w.method), Site: site,
+		Verified: w.verified}
+}
+
+// digest tells apart auth methods that differ in a readable attribute.
+func digest(m datadog.AuthMethod) string {
+	attributes, err := json.Marshal([]string{m.Name, m.AccessTokenURL, m.ClientID, m.Audience, m.Scope})
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	sum := sha256.Sum256(attributes)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Prove returns nil if the token endpoint accepts value, a version of secret that is not AWSCURRENT, with what Datadog
+// would hold if it were pushed; and where verification is off. A credential that cannot be proven is credential_rejected.
+func (s *Syncer) Prove(ctx context.Context, secret secretstore.Secret, value sensitive.Text) error {
+	if s.checker == nil {
+		return nil
+	}
+	known, err := s.subjectOf(secret, value)
+	if err != nil {
+		return err
+	}
+	p, err := s.pushOne(ctx, known, true)
+	if err == nil && p.verification == string(tokencheck.Inconclusive) {
+		err = fault.New(fault.CredentialRejected, "the credential could not be proven: %s", strings.Join(p.warnings, "; "))
+	}
+	return err
+}
+
+// subjectOf is what a decision about value is made of, before anything is known of Datadog.
+func (s *Syncer) subjectOf(secret secretstore.Secret, value sensitive.Text) (subject, error) {
+	c, err := secretstore.ParseCredential(value, s.allowLoopback)
+	if err != nil {
+		return subject{}, err
+	}
+	name := cmp.Or(c.Name, strings.TrimPrefix(secret.Name, s.scope.Prefix))
+	return subject{name: name, credential: c, recorded: secret.Record.ID}, nil
+}

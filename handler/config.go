@@ -1,0 +1,80 @@
+package handler
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+
+	"datadog-webhook-auth-sync/handler/secretstore"
+)
+
+// Config is the whole configuration. Each field comes from the template parameter of the same meaning.
+type Config struct {
+	Site             string // of Datadog
+	APIURL           string // the base of Datadog's API
+	APIKeySecretARN  string
+	AppKeySecretARN  string // the same, where one secret holds both keys
+	Prefix           string
+	EventBus         string // name or ARN
+	VerifyCredential bool
+	LogLevel         slog.Level
+	Region           string
+	AllowLoopback    bool // only on an emulator: see secretstore.URLFault
+}
+
+// Sites of Datadog. https://docs.datadoghq.com/getting_started/site/
+var sites = []string{"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "ap1.datadoghq.com", "ap2.datadoghq.com",
+	"uk1.datadoghq.com", "datadoghq.eu", "ddog-gov.com", "us2.ddog-gov.com"}
+
+var (
+	secretARN = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
+	prefix    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+/$`)
+	bus       = regexp.MustCompile(`^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9/._-]{1,256}$`)
+)
+
+// ReadConfig reads the configuration with getenv. Its error names every fault at once, by template parameter.
+func ReadConfig(getenv func(string) string) (Config, error) {
+	c := Config{
+		Site:            getenv("DD_SITE"),
+		APIURL:          getenv("DD_API_URL"),
+		APIKeySecretARN: getenv("DD_API_KEY_SECRET_ARN"),
+		AppKeySecretARN: getenv("DD_APP_KEY_SECRET_ARN"),
+		Prefix:          getenv("SECRET_NAME_PREFIX"),
+		EventBus:        getenv("EVENT_BUS_NAME"),
+		Region:          getenv("AWS_REGION"),
+		AllowLoopback:   getenv("AWS_ENDPOINT_URL") != "",
+	}
+	var faults []string
+	must := func(ok bool, parameter, rule string) {
+		if !ok {
+			faults = append(faults, parameter+" "+rule)
+		}
+	}
+	must(slices.Contains(sites, c.Site), "DdSite", "must be one of "+strings.Join(sites, ", "))
+	if c.APIURL == "" {
+		c.APIURL = "https://api." + c.Site
+	} else {
+		ok := secretstore.URLFault(c.APIURL, c.AllowLoopback) == "" && !strings.Contains(c.APIURL, "?")
+		must(ok, "DdApiUrl", "must be https to a host that is not loopback, without userinfo, query or fragment")
+	}
+	must(secretARN.MatchString(c.APIKeySecretARN), "DdApiKeySecretArn", "must be the complete ARN of a secret")
+	if c.AppKeySecretARN == "" {
+		c.AppKeySecretARN = c.APIKeySecretARN
+	} else {
+		must(secretARN.MatchString(c.AppKeySecretARN), "DdAppKeySecretArn", "must be the complete ARN of a secret, or empty")
+	}
+	must(prefix.MatchString(c.Prefix), "SecretNamePrefix", "must match "+prefix.String())
+	must(bus.MatchString(c.EventBus), "EventBusName", "must be the name or the ARN of an event bus")
+	verify := getenv("VERIFY_CREDENTIAL")
+	must(verify == "true" || verify == "false", "VerifyCredential", "must be true or false")
+	c.VerifyCredential = verify == "true"
+	level := getenv("LOG_LEVEL")
+	known := slices.Contains([]string{"debug", "info", "warn", "error"}, level) && c.LogLevel.UnmarshalText([]byte(level)) == nil
+	must(known, "LogLevel", "must be debug, info, warn or error")
+	if len(faults) > 0 {
+		return Config{}, fmt.Errorf("configuration: %s", strings.Join(faults, "; "))
+	}
+	return c, nil
+}

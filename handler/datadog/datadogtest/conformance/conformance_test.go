@@ -1,0 +1,54 @@
+package conformance_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest/conformance"
+)
+
+func TestStandIn(t *testing.T) {
+	t.Run("over HTTP", func(t *testing.T) {
+		s := datadogtest.New("api-key", "app-key")
+		server := httptest.NewServer(s)
+		defer server.Close()
+		conform(t, s, conformance.Target{BaseURL: server.URL, Client: server.Client()})
+	})
+	t.Run("in process", func(t *testing.T) {
+		s := datadogtest.New("api-key", "app-key")
+		conform(t, s, conformance.Target{BaseURL: "https://api.datadoghq.com", Client: s.Client()})
+	})
+}
+
+func conform(t *testing.T, s *datadogtest.Server, target conformance.Target) {
+	target.APIKey, target.AppKey = "api-key", "app-key"
+	conformance.Run(t, target)
+	if got := s.Unknown(); got != nil {
+		t.Errorf("calls outside the API: %v", got)
+	}
+	if got := s.AuthMethods(); got != nil {
+		t.Errorf("auth methods left behind: %v", got)
+	}
+}
+
+// TestLive runs the suite against the API at DD_CONFORMANCE_URL, such as
+// https://api.datadoghq.com, with the keys DD_API_KEY and DD_APP_KEY of an
+// organisation that may be written to. It makes some 170 calls.
+func TestLive(t *testing.T) {
+	target := conformance.Target{
+		BaseURL: os.Getenv("DD_CONFORMANCE_URL"),
+		APIKey:  os.Getenv("DD_API_KEY"),
+		AppKey:  os.Getenv("DD_APP_KEY"),
+		Client:  http.DefaultClient,
+	}
+	if target.BaseURL == "" {
+		t.Skip("DD_CONFORMANCE_URL is not set")
+	}
+	if target.APIKey == "" || target.AppKey == "" {
+		t.Fatal("DD_API_KEY and DD_APP_KEY must be set beside DD_CONFORMANCE_URL")
+	}
+	conformance.Run(t, target)
+}

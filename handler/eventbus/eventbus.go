@@ -1,0 +1,81 @@
+// Package eventbus puts events on an EventBridge bus.
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/smithy-go"
+
+	"datadog-webhook-auth-sync/handler/fault"
+)
+
+// Source of every event.
+const Source = "datadog-webhook-auth-sync"
+
+const (
+	maxAttempts = 4
+	firstWait   = 100 * time.Millisecond
+)
+
+// API is what a Bus uses of the SDK's client.
+type API interface {
+	PutEvents(context.Context, *eventbridge.PutEventsInput, ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error)
+}
+
+// Event is one entry of PutEvents.
+type Event struct {
+	DetailType string
+	Detail     []byte // JSON
+	Resource   string // ARN
+	Time       time.Time
+}
+
+// Bus publishes to one event bus.
+type Bus struct {
+	api  API
+	name string
+}
+
+// New makes a bus over the SDK's client; name is a bus's name or ARN.
+func New(api API, name string) *Bus { return &Bus{api, name} }
+
+// Publish puts e on the bus. An entry that EventBridge took the call for but refused, for throttling or a fault of its
+// own, is sent again; any other failure is publish_failed.
+// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
+func (b *Bus) Publish(ctx context.Context, e Event) error {
+	in := &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
+		Source: aws.String(Source), DetailType: &e.DetailType, Detail: aws.String(string(e.Detail)),
+		Resources: []string{e.Resource}, Time: &e.Time, EventBusName: &b.name,
+	}}}
+	for attempt := 1; ; attempt++ {
+		out, err := b.api.PutEvents(ctx, in)
+		if err != nil {
+			code := "no answer"
+			if answer, ok := errors.AsType[smithy.APIError](err); ok {
+				code = answer.ErrorCode()
+			}
+			return fault.New(fault.PublishFailed, "EventBridge: %s", code).Because(err)
+		}
+		if out.FailedEntryCount == 0 {
+			return nil
+		}
+		code := ""
+		for _, entry := range out.Entries {
+			code += aws.ToString(entry.ErrorCode)
+		}
+		passing := code == "ThrottlingException" || code == "InternalFailure" || code == "InternalException"
+		if !passing || attempt == maxAttempts {
+			return fault.New(fault.PublishFailed, "EventBridge refused the event: %s", code)
+		}
+		select {
+		case <-time.After(firstWait << (attempt - 1)):
+		case <-ctx.Done():
+			return fault.New(fault.PublishFailed, "the time ran out while EventBridge refused the event: %s", code)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+// Package fault is the one table of error codes, and the error that carries one of them.
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Code names what went wrong. Consumers match on it; it never changes its meaning.
+type Code string
+
+const (
+	BadRequest           Code = "bad_request"
+	UnsupportedEvent     Code = "unsupported_event"
+	Forbidden            Code = "forbidden"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	PayloadTooLarge      Code = "payload_too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	RotationRefused      Code = "rotation_refused"
+	SecretOutOfScope     Code = "secret_out_of_scope"
+	SecretAccessDenied   Code = "secret_access_denied"
+	SecretNotFound       Code = "secret_not_found"
+	SecretInvalid        Code = "secret_invalid"
+	CredentialRejected   Code = "credential_rejected"
+	SecretsUnavailable   Code = "secrets_unavailable"
+	AuthMethodNotFound   Code = "auth_method_not_found"
+	AuthMethodMismatch   Code = "auth_method_mismatch"
+	DatadogRejected      Code = "datadog_rejected"
+	DatadogUnauthorized  Code = "datadog_unauthorized"
+	DatadogThrottled     Code = "datadog_throttled"
+	DatadogUnavailable   Code = "datadog_unavailable"
+	PublishFailed        Code = "publish_failed"
+	Deadline             Code = "deadline"
+	Internal             Code = "internal"
+)
+
+// Row says what a code means to a caller. Retryable: the same call may succeed later without anybody's doing.
+type Row struct {
+	Code      Code
+	Status    int // HTTP
+	Retryable bool
+	Means     string
+	Hint      string // what to do about it
+}
+
+// Table holds every code once; README's table is made from it.
+var Table = []Row{
+	{BadRequest, http.StatusBadRequest, false, "the request is malformed", "Correct the request as the message says."},
+	{UnsupportedEvent, http.StatusBadRequest, false, "the payload is none that this function knows", "Compare it with the samples in events/."},
+	{Forbidden, http.StatusForbidden, false, "API Gateway did not authenticate the request", "Use IAM authorisation on the route and sign the request (SigV4)."},
+	{NotFound, http.StatusNotFound, false, "no such path", "Use POST /sync."},
+	{MethodNotAllowed, http.StatusMethodNotAllowed, false, "the path has no such method", "Use the method in the Allow header."},
+	{PayloadTooLarge, http.StatusRequestEntityTooLarge, false, "the body is over 64 KiB", "Send only secretId and dryRun."},
+	{UnsupportedMediaType, http.StatusUnsupportedMediaType, false, "the body is not JSON", "Send Content-Type: application/json."},
+	{RotationRefused, http.StatusConflict, false, "the rotation step does not fit the secret's state", "Stage a credential, then rotate, as the message shows."},
+	{SecretOutOfScope, http.StatusForbidden, false, "not under the prefix, of another account or region, or a key secret", "Name the secret under SecretNamePrefix, in the function's account and region."},
+	{SecretAccessDenied, http.StatusForbidden, true, "IAM or KMS refused the secret", "Check the function's role, the secret's resource policy, and that the secret's KMS key is in KmsKeyArns and its key policy admits the role."},
+	{SecretNotFound, http.StatusNotFound, false, "there is no such secret", "Check the name; a secret restored or recreated sends an event of its own."},
+	{SecretInvalid, http.StatusUnprocessableEntity, false, "the secret's value does not follow the format", "Correct the named fields and store a new version."},
+	{CredentialRejected, http.StatusUnprocessableEntity, true, "the token endpoint refused the credential; Datadog keeps the old one", "Check that the identity provider knows the new client secret; it may need minutes to honour it."},
+	{SecretsUnavailable, http.StatusServiceUnavailable, true, "Secrets Manager throttles, fails, or is not yet consistent", "Nothing at first: it is tried again."},
+	{AuthMethodNotFound, http.StatusNotFound, false, "the pinned auth_method_id does not exist at Datadog", "Correct or remove auth_method_id in the secret."},
+	{AuthMethodMismatch, http.StatusConflict, false, "an auth method was found that may not be this secret's", "Pin the right one with auth_method_id, or state another name in the secret."},
+	{DatadogRejected, http.StatusBadGateway, false, "Datadog refused the write", "Read Datadog's words in the message; correct the secret's attributes."},
+	{DatadogUnauthorized, http.StatusBadGateway, true, "Datadog refused the API or application key", "Check both keys, the site, and the permissions manage_integrations and integrations_read."},
+	{DatadogThrottled, http.StatusServiceUnavailable, true, "Datadog's rate limit leaves no room before the deadline", "Nothing at first: it is tried again."},
+	{DatadogUnavailable, http.StatusServiceUnavailable, true, "Datadog failed, was not reached, or answered what makes no sense", "Nothing at first: it is tried again. See Datadog's status page."},
+	{PublishFailed, http.StatusBadGateway, true, "the result could not be published to EventBridge", "Check EventBusName, the bus's policy, and events:PutEvents in the role."},
+	{Deadline, http.StatusGatewayTimeout, true, "the time ran out", "Nothing at first: it is tried again. If it recurs, look at the durations in the log."},
+	{Internal, http.StatusInternalServerError, true, "a fault of this program", "Read the log of this request, and report it."},
+}
+
+func row(code Code) Row {
+	for _, r := range Table {
+		if r.Code == code {
+			return r
+		}
+	}
+	panic("fault: no row for code " + string(code))
+}
+
+// Error is a failure with a code. Its message is safe to show to anyone; Unwrap leads to the cause, which is not.
+type Error struct {
+	Code      Code   `json:"code"`
+	Message   string `json:"message"`
+	Retryable bool   `json:"retryable"`
+	Hint      string `json:"hint,omitempty"`
+	cause     error
+}
+
+// New makes an error of code; format and args must be words of our own, never a third party's.
+func New(code Code, format string, args ...any) *Error {
+	r := row(code)
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Retryable: r.Retryable, Hint: r.Hint}
+}
+
+// Because returns e with the cause that stays inside.
+func (e *Error) Because(cause error) *Error {
+	c := *e
+	c.cause = cause
+	return &c
+}
+
+// WithRetry returns e, retryable or not whatever the table says of its code.
+func (e *Error) WithRetry(retryable bool) *Error {
+	c := *e
+	c.Retryable = retryable
+	return &c
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+func (e *Error) Unwrap() error { return e.cause }
+func (e *Error) Status() int   { return row(e.Code).Status }
+
+// From returns err as an *Error: itself if it is one, Deadline if the time ran out, Internal for what nobody named.
+func From(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return New(Deadline, "the time ran out").Because(err)
+	}
+	return New(Internal, "an unforeseen error; its cause is in the log").Because(err)
+}

@@ -1,0 +1,143 @@
+// Package handler is the Lambda function: it turns a payload into the work that it asks for, and what comes of that into
+// the answer that whoever sent it can use. No package below it knows a payload.
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
+)
+
+type syncer interface {
+	Sync(ctx context.Context, r authsync.Request) authsync.Result
+	Prove(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
+}
+
+// Handler serves every trigger. It is safe for concurrent use.
+type Handler struct {
+	syncer   syncer
+	versions versions
+	scope    authsync.Scope
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// Handle serves one payload. How a failure ends depends on who could do something about it:
+//
+//   - an EventBridge event, which nobody waits for: only what a retry may mend is an error, so that Lambda tries again and
+//     then hands the event to the failure queue;
+//   - a rotation step or a direct call: every failure is an error, whose text begins with its code;
+//   - an HTTP request: every failure is an answer.
+func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
+	from := callerOf(ctx)
+	switch t := recognise(payload).(type) {
+	case ignored:
+		h.log.DebugContext(ctx, "nothing to do", "why", t.why, "requestId", from.requestID)
+		return nil, nil
+	case unknown:
+		h.log.WarnContext(ctx, "unsupported event", "why", t.why, "requestId", from.requestID)
+		return nil, nil
+	case *fault.Error:
+		h.log.WarnContext(ctx, "refused", "error", t, "requestId", from.requestID)
+		return nil, t
+	case eventSync:
+		return h.event(ctx, from.request(t.request))
+	case directSync:
+		return h.direct(ctx, from.request(t.request))
+	case httpRequest:
+		return h.serve(ctx, t, from), nil
+	case rotationStep:
+		return nil, h.rotate(ctx, t, from)
+	default:
+		panic(fmt.Sprintf("handler: no case for %T", t))
+	}
+}
+
+func (h *Handler) event(ctx context.Context, r authsync.Request) (any, error) {
+	res := h.sync(ctx, r)
+	switch {
+	case res.Error != nil && res.Error.Retryable:
+		return nil, res.Error
+	case res.Unpublished != nil:
+		return nil, res.Unpublished
+	}
+	return res, nil
+}
+
+func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
+	if r.Trigger.ID == "" {
+		r.Trigger.ID = r.RequestID
+	}
+	res := h.sync(ctx, r)
+	if res.Error != nil {
+		return nil, res.Error
+	}
+	return res, nil
+}
+
+// sync does the work and writes its line in the log. An event about a secret that is not ours is nobody's failure.
+func (h *Handler) sync(ctx context.Context, r authsync.Request) authsync.Result {
+	res := h.syncer.Sync(ctx, r)
+	level := slog.LevelInfo
+	attributes := []any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID, "durationMs", res.DurationMs}
+	if res.AuthMethod != nil {
+		attributes = append(attributes, "authMethod", res.AuthMethod, "verification", res.Verification)
+	}
+	if res.LagMs != nil {
+		attributes = append(attributes, "lagMs", *res.LagMs)
+	}
+	if len(res.Warnings) > 0 {
+		attributes = append(attributes, "warnings", res.Warnings)
+	}
+	if res.Error != nil {
+		level = slog.LevelError
+		attributes = append(attributes, "error", res.Error, "cause", cause(res.Error))
+		if res.Error.Code == fault.SecretOutOfScope && !r.Event.Time.IsZero() {
+			level = slog.LevelDebug
+		}
+	}
+	h.log.Log(ctx, level, "sync", attributes...)
+	return res
+}
+
+// cause is what led to e, for the log alone.
+func cause(e *fault.Error) string {
+	if inner := e.Unwrap(); inner != nil {
+		return inner.Error()
+	}
+	return ""
+}
+
+// caller is what Lambda says of an invocation.
+type caller struct {
+	requestID string
+	home      string // see authsync.Request
+}
+
+func callerOf(ctx context.Context) caller {
+	lc, ok := lambdacontext.FromContext(ctx)
+	if !ok {
+		return caller{}
+	}
+	c := caller{requestID: lc.AwsRequestID}
+	// arn:partition:lambda:region:account:function:name
+	if part := strings.SplitN(lc.InvokedFunctionArn, ":", 6); len(part) == 6 {
+		c.home = fmt.Sprintf("arn:%s:secretsmanager:%s:%s:secret:", part[1], part[3], part[4])
+	}
+	return c
+}
+
+func (c caller) request(r authsync.Request) authsync.Request {
+	r.RequestID, r.Home = c.requestID, c.home
+	return r
+}

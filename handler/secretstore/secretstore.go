@@ -1,0 +1,177 @@
+// Package secretstore speaks to AWS Secrets Manager: the current version of a secret, its labels, our record on it, and
+// the format of the credential inside.
+package secretstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/sensitive"
+)
+
+// Staging labels. https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
+const (
+	Current = "AWSCURRENT"
+	Pending = "AWSPENDING"
+)
+
+// API is what a Store uses of the SDK's client.
+type API interface {
+	GetSecretValue(context.Context, *sm.GetSecretValueInput, ...func(*sm.Options)) (*sm.GetSecretValueOutput, error)
+	DescribeSecret(context.Context, *sm.DescribeSecretInput, ...func(*sm.Options)) (*sm.DescribeSecretOutput, error)
+	PutSecretValue(context.Context, *sm.PutSecretValueInput, ...func(*sm.Options)) (*sm.PutSecretValueOutput, error)
+	UpdateSecretVersionStage(context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error)
+	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
+}
+
+// Store reads and marks the secrets of one region.
+//
+// Its errors are secret_not_found, secret_access_denied (IAM or KMS), bad_request (an id that Secrets Manager does not
+// take), rotation_refused (RotationToken or version refused) and secrets_unavailable (all else).
+type Store struct {
+	api    API
+	region string
+	site   string // Datadog's, of which records count
+	now    func() time.Time
+}
+
+// New makes a store over the SDK's client.
+func New(api API, region, site string, now func() time.Time) *Store {
+	return &Store{api, region, site, now}
+}
+
+// Value is one version of a secret with its value.
+type Value struct {
+	ARN, Name, VersionID string
+	Text                 sensitive.Text
+}
+
+// Secret is what can be known of a secret without reading its value.
+type Secret struct {
+	ARN, Name       string
+	Labels          map[string][]string // labelled versions alone: version id → staging labels
+	LastChanged     time.Time
+	Deleted         bool // marked for deletion
+	Replica         bool // of a primary in another region
+	RotationEnabled bool
+	Record          Record
+}
+
+// Labelled is the id of the version that carries label, or nothing.
+func (s Secret) Labelled(label string) string {
+	for id, labels := range s.Labels {
+		if slices.Contains(labels, label) {
+			return id
+		}
+	}
+	return ""
+}
+
+// Value reads the version of a secret that carries label.
+func (s *Store) Value(ctx context.Context, id, label string) (Value, error) {
+	return s.value(ctx, &sm.GetSecretValueInput{SecretId: &id, VersionStage: &label})
+}
+
+// Version reads one version of a secret by its id.
+func (s *Store) Version(ctx context.Context, id, versionID string) (Value, error) {
+	return s.value(ctx, &sm.GetSecretValueInput{SecretId: &id, VersionId: &versionID})
+}
+
+func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, error) {
+	out, err := s.api.GetSecretValue(ctx, in)
+	if err != nil {
+		return Value{}, classify(ctx, err)
+	}
+	text := aws.ToString(out.SecretString)
+	if out.SecretString == nil {
+		text = string(out.SecretBinary)
+	}
+	return Value{aws.ToString(out.ARN), aws.ToString(out.Name), aws.ToString(out.VersionId), sensitive.New(text)}, nil
+}
+
+// Describe reads all but the value.
+func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
+	out, err := s.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		return Secret{}, classify(ctx, err)
+	}
+	return Secret{
+		ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), Labels: out.VersionIdsToStages,
+		LastChanged: aws.ToTime(out.LastChangedDate), Deleted: out.DeletedDate != nil,
+		Replica:         out.PrimaryRegion != nil && *out.PrimaryRegion != s.region,
+		RotationEnabled: aws.ToBool(out.RotationEnabled), Record: s.record(out.Tags),
+	}, nil
+}
+
+func (s *Store) record(tags []types.Tag) Record {
+	for _, t := range tags {
+		if aws.ToString(t.Key) == RecordTag {
+			return ParseRecord(aws.ToString(t.Value), s.site, s.now())
+		}
+	}
+	return Record{}
+}
+
+// Record writes r on the secret.
+func (s *Store) Record(ctx context.Context, arn string, r Record) error {
+	_, err := s.api.TagResource(ctx, &sm.TagResourceInput{SecretId: &arn,
+		Tags: []types.Tag{{Key: aws.String(RecordTag), Value: aws.String(r.String())}}})
+	return classify(ctx, err)
+}
+
+// PutPending stores text as version token under AWSPENDING. The same text again is no error. rotationToken may be empty.
+func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken, text sensitive.Text) error {
+	in := &sm.PutSecretValueInput{SecretId: &id, ClientRequestToken: &token,
+		SecretString: aws.String(text.Reveal()), VersionStages: []string{Pending}}
+	if t := rotationToken.Reveal(); t != "" {
+		in.RotationToken = &t
+	}
+	_, err := s.api.PutSecretValue(ctx, in)
+	return classify(ctx, err)
+}
+
+// Promote moves AWSCURRENT from version from to version to.
+func (s *Store) Promote(ctx context.Context, id, from, to string) error {
+	in := &sm.UpdateSecretVersionStageInput{SecretId: &id, VersionStage: aws.String(Current), MoveToVersionId: &to}
+	if from != "" {
+		in.RemoveFromVersionId = &from
+	}
+	_, err := s.api.UpdateSecretVersionStage(ctx, in)
+	return classify(ctx, err)
+}
+
+// classify turns an error of the SDK into one of ours.
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html
+func classify(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fault.New(fault.Deadline, "the time ran out while Secrets Manager was asked").Because(err)
+	}
+	code := ""
+	if answer, ok := errors.AsType[smithy.APIError](err); ok {
+		code = answer.ErrorCode()
+	}
+	switch code {
+	case "ResourceNotFoundException":
+		return fault.New(fault.SecretNotFound, "Secrets Manager has no such secret or version").Because(err)
+	case "AccessDeniedException", "DecryptionFailure", "EncryptionFailure":
+		return fault.New(fault.SecretAccessDenied, "Secrets Manager answered %s", code).Because(err)
+	case "InvalidParameterException", "ValidationException":
+		return fault.New(fault.BadRequest, "Secrets Manager answered %s", code).Because(err)
+	case "ResourceExistsException":
+		return fault.New(fault.RotationRefused, "the version already has another value").Because(err)
+	case "":
+		return fault.New(fault.SecretsUnavailable, "Secrets Manager could not be reached").Because(err)
+	}
+	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or throttled the call").Because(err)
+}

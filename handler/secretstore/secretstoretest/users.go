@@ -1,0 +1,127 @@
+package secretstoretest
+
+import (
+	"maps"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+// What others do to secrets, people and rotations: it takes effect at once, meets no fault, counts as no call, and
+// panics where Secrets Manager would refuse.
+
+// Create makes a secret. With the value "" it has no version.
+func (s *Server) Create(name, value string) (arn, versionID string) {
+	in := &sm.CreateSecretInput{Name: &name}
+	if value != "" {
+		in.SecretString = &value
+	}
+	out := must(apply(s, in, s.createSecret))
+	return *out.ARN, aws.ToString(out.VersionId)
+}
+
+// Put rotates: a new version with this value is AWSCURRENT.
+func (s *Server) Put(name, value string) (versionID string) { return s.Stage(name, value, current) }
+
+// Stage puts a new version with this value under a label.
+func (s *Server) Stage(name, value, label string) (versionID string) {
+	in := &sm.PutSecretValueInput{SecretId: &name, SecretString: &value, VersionStages: []string{label}}
+	return *must(apply(s, in, s.putSecretValue)).VersionId
+}
+
+// MoveCurrent moves AWSCURRENT to a version: back, or forward.
+func (s *Server) MoveCurrent(name, versionID string) {
+	s.change(name, func(st *state) {
+		if st.version(versionID) == nil {
+			panic("secretstoretest: no version " + versionID)
+		}
+		st.move(current, versionID)
+	})
+}
+
+// StartRotation does what RotateSecret does before it calls a function: it makes a version without a value, under
+// AWSPENDING, and enables rotation. The token is the version's id.
+func (s *Server) StartRotation(name string) (token string) {
+	s.change(name, func(st *state) {
+		token = s.versionID(nil)
+		st.rotation = true
+		st.versions = append(st.versions, version{id: token, created: now()})
+		st.move(pending, token)
+	})
+	return token
+}
+
+// SetRotation enables or disables rotation.
+func (s *Server) SetRotation(name string, enabled bool) {
+	s.change(name, func(st *state) { st.rotation = enabled })
+}
+
+// SetPrimaryRegion makes the secret a replica of one in that region.
+func (s *Server) SetPrimaryRegion(name, region string) {
+	s.change(name, func(st *state) { st.primary = region })
+}
+
+// Delete marks a secret for deletion.
+func (s *Server) Delete(name string) {
+	must(apply(s, &sm.DeleteSecretInput{SecretId: &name}, s.deleteSecret))
+}
+
+// Restore takes the mark off again.
+func (s *Server) Restore(name string) {
+	must(apply(s, &sm.RestoreSecretInput{SecretId: &name}, s.restoreSecret))
+}
+
+// Tag puts one tag on a secret.
+func (s *Server) Tag(name, key, value string) {
+	in := &sm.TagResourceInput{SecretId: &name, Tags: []types.Tag{{Key: &key, Value: &value}}}
+	must(apply(s, in, s.tagResource))
+}
+
+// Untag takes tags off a secret.
+func (s *Server) Untag(name string, keys ...string) {
+	must(apply(s, &sm.UntagResourceInput{SecretId: &name, TagKeys: keys}, s.untagResource))
+}
+
+// Tags are a secret's tags now.
+func (s *Server) Tags(name string) map[string]string { return maps.Clone(s.now(name).tags) }
+
+// Labels are a secret's labels now, each with its version.
+func (s *Server) Labels(name string) map[string]string { return maps.Clone(s.now(name).labels) }
+
+// Current is the version that is AWSCURRENT now, and its value; "" if none is.
+func (s *Server) Current(name string) (versionID, value string) {
+	st := s.now(name)
+	if v := st.version(st.labels[current]); v != nil {
+		return v.id, aws.ToString(v.text) + string(v.binary)
+	}
+	return "", ""
+}
+
+func (s *Server) now(name string) *state {
+	return must(apply(s, &name, func(*string) (*state, error) {
+		_, st, err := s.find(name, time.Now())
+		return st, err
+	}))
+}
+
+func (s *Server) change(name string, edit func(*state)) {
+	must(apply(s, &name, func(*string) (*secret, error) {
+		x, was, err := s.find(name, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		st := was.clone()
+		edit(&st)
+		s.commit(x, st)
+		return x, nil
+	}))
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic("secretstoretest: " + err.Error())
+	}
+	return value
+}

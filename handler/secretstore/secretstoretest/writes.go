@@ -1,0 +1,229 @@
+package secretstoretest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+// CreateSecret is the SDK's. Without a value the secret has no version.
+func (s *Server) CreateSecret(ctx context.Context, in *sm.CreateSecretInput, _ ...func(*sm.Options)) (*sm.CreateSecretOutput, error) {
+	return call(ctx, s, "CreateSecret", in.Name, in, s.createSecret)
+}
+
+// PutSecretValue is the SDK's.
+func (s *Server) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, _ ...func(*sm.Options)) (*sm.PutSecretValueOutput, error) {
+	return call(ctx, s, "PutSecretValue", in.SecretId, in, s.putSecretValue)
+}
+
+// UpdateSecretVersionStage is the SDK's.
+func (s *Server) UpdateSecretVersionStage(ctx context.Context, in *sm.UpdateSecretVersionStageInput, _ ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error) {
+	return call(ctx, s, "UpdateSecretVersionStage", in.SecretId, in, s.updateSecretVersionStage)
+}
+
+// TagResource is the SDK's.
+func (s *Server) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
+	return call(ctx, s, "TagResource", in.SecretId, in, s.tagResource)
+}
+
+// UntagResource is the SDK's.
+func (s *Server) UntagResource(ctx context.Context, in *sm.UntagResourceInput, _ ...func(*sm.Options)) (*sm.UntagResourceOutput, error) {
+	return call(ctx, s, "UntagResource", in.SecretId, in, s.untagResource)
+}
+
+// DeleteSecret is the SDK's: marks the secret, or removes it at once when forced.
+func (s *Server) DeleteSecret(ctx context.Context, in *sm.DeleteSecretInput, _ ...func(*sm.Options)) (*sm.DeleteSecretOutput, error) {
+	return call(ctx, s, "DeleteSecret", in.SecretId, in, s.deleteSecret)
+}
+
+// RestoreSecret is the SDK's.
+func (s *Server) RestoreSecret(ctx context.Context, in *sm.RestoreSecretInput, _ ...func(*sm.Options)) (*sm.RestoreSecretOutput, error) {
+	return call(ctx, s, "RestoreSecret", in.SecretId, in, s.restoreSecret)
+}
+
+var (
+	errMarked  = invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
+	errReplica = invalidRequest("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
+)
+
+// edit copies the secret's state, to be changed and committed. A replica, and a secret marked for deletion, cannot be.
+func (s *Server) edit(id *string) (*secret, state, error) {
+	x, st, err := s.find(aws.ToString(id), time.Now())
+	switch {
+	case err != nil:
+		return nil, state{}, err
+	case !st.deleted.IsZero():
+		return nil, state{}, errMarked
+	case st.primary != "":
+		return nil, state{}, errReplica
+	}
+	return x, st.clone(), nil
+}
+
+func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput, error) {
+	name := aws.ToString(in.Name)
+	if _, st, err := s.find(name, time.Now()); err == nil {
+		if !st.deleted.IsZero() {
+			return nil, invalidRequest("You can't create this secret because a secret with this name is already scheduled for deletion.")
+		}
+		return nil, exists("The operation failed because the secret " + name + " already exists.")
+	}
+	st := state{labels: map[string]string{}, tags: map[string]string{}}
+	if err := st.tag(in.Tags); err != nil {
+		return nil, err
+	}
+	random := crc32.ChecksumIEEE(fmt.Append(nil, name, len(s.secrets))) >> 8 // the same in every run
+	x := &secret{name: name, arn: fmt.Sprintf("%s%s-%06x", s.arnPrefix(), name, random), created: now()}
+	out := &sm.CreateSecretOutput{ARN: &x.arn, Name: &x.name}
+	if in.SecretString != nil || in.SecretBinary != nil {
+		out.VersionId = aws.String(s.versionID(in.ClientRequestToken))
+		st.versions = []version{{*out.VersionId, in.SecretString, slices.Clone(in.SecretBinary), x.created}}
+		st.move(current, *out.VersionId)
+	}
+	s.secrets = append(s.secrets, x)
+	s.commit(x, st)
+	return out, nil
+}
+
+// putSecretValue depends on the version that has the token for its id:
+//  1. It has this value: nothing happens.
+//  2. It has another value: refused, since versions do not change.
+//  3. It has no value, as RotateSecret leaves it: it gets this one.
+//  4. There is none: it is made; the first of a secret becomes AWSCURRENT whatever was asked for.
+func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueOutput, error) {
+	x, st, err := s.edit(in.SecretId)
+	if err != nil {
+		return nil, err
+	}
+	if (in.SecretString == nil) == (in.SecretBinary == nil) {
+		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
+	}
+	put := version{s.versionID(in.ClientRequestToken), in.SecretString, slices.Clone(in.SecretBinary), now()}
+	labels := slices.Clone(in.VersionStages)
+	switch v := st.version(put.id); {
+	case v != nil && v.hasValue() && aws.ToString(v.text) == aws.ToString(put.text) && bytes.Equal(v.binary, put.binary): // 1
+		return &sm.PutSecretValueOutput{ARN: &x.arn, Name: &x.name, VersionId: &v.id, VersionStages: st.stages()[v.id]}, nil
+	case v != nil && v.hasValue(): // 2
+		return nil, exists("You can't use ClientRequestToken " + put.id + " because that value is already in use for a version of secret " + x.arn + ".")
+	case v != nil: // 3
+		st.versions = slices.Clone(st.versions)
+		*st.version(put.id) = put
+	default: // 4
+		if len(st.versions) == 0 {
+			labels = append(labels, current)
+		}
+		st.versions = append(st.versions, put)
+	}
+	if len(labels) == 0 {
+		labels = []string{current}
+	}
+	// As observed: AWSPENDING does not stay on the version that AWSCURRENT leaves by a put.
+	if slices.Contains(labels, current) && st.labels[pending] == st.labels[current] {
+		delete(st.labels, pending)
+	}
+	for _, label := range labels {
+		st.move(label, put.id)
+	}
+	s.commit(x, st)
+	return &sm.PutSecretValueOutput{ARN: &x.arn, Name: &x.name, VersionId: &put.id, VersionStages: st.stages()[put.id]}, nil
+}
+
+// updateSecretVersionStage moves a label, puts on one that no version has, or, without MoveToVersionId, takes one off.
+// RemoveFromVersionId names the version that has it.
+func (s *Server) updateSecretVersionStage(in *sm.UpdateSecretVersionStageInput) (*sm.UpdateSecretVersionStageOutput, error) {
+	x, st, err := s.edit(in.SecretId)
+	if err != nil {
+		return nil, err
+	}
+	label, to, from := aws.ToString(in.VersionStage), aws.ToString(in.MoveToVersionId), aws.ToString(in.RemoveFromVersionId)
+	holder := st.labels[label]
+	switch {
+	case label == "" || to == "" && from == "":
+		return nil, invalidParameter("You must provide VersionStage, and MoveToVersionId or RemoveFromVersionId.")
+	case to == "" && label == current:
+		return nil, invalidParameter("You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
+	case to != "" && st.version(to) == nil:
+		return nil, notFound("Secrets Manager can't find the specified secret version: " + to)
+	case from != "" && from != holder:
+		return nil, invalidParameter("RemoveFromVersionId must be set to the version that currently has the staging label " + label + ".")
+	case from == "" && holder != "" && holder != to:
+		return nil, invalidParameter("The parameter RemoveFromVersionId can't be empty. Staging label " + label + " is currently attached to version " + holder + ".")
+	case to == "":
+		delete(st.labels, label)
+	default:
+		st.move(label, to)
+	}
+	if to != holder {
+		s.commit(x, st)
+	}
+	return &sm.UpdateSecretVersionStageOutput{ARN: &x.arn, Name: &x.name}, nil
+}
+
+func (s *Server) tagResource(in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
+	x, st, err := s.edit(in.SecretId)
+	if err == nil {
+		err = st.tag(in.Tags)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.commit(x, st)
+	return &sm.TagResourceOutput{}, nil
+}
+
+// tagText is what keys and values of tags consist of.
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_TagResource.html
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+func (st *state) tag(tags []types.Tag) error {
+	for _, t := range tags {
+		key, value := aws.ToString(t.Key), aws.ToString(t.Value)
+		if key == "" || len(key) > 128 || len(value) > 256 || !tagText.MatchString(key+value) {
+			return invalidParameter("Invalid tag " + key + ".")
+		}
+		st.tags[key] = value
+	}
+	return nil
+}
+
+func (s *Server) untagResource(in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
+	x, st, err := s.edit(in.SecretId)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range in.TagKeys {
+		delete(st.tags, key)
+	}
+	s.commit(x, st)
+	return &sm.UntagResourceOutput{}, nil
+}
+
+func (s *Server) deleteSecret(in *sm.DeleteSecretInput) (*sm.DeleteSecretOutput, error) {
+	x, was, err := s.find(aws.ToString(in.SecretId), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	st := was.clone()
+	st.deleted, st.purged = now(), aws.ToBool(in.ForceDeleteWithoutRecovery)
+	s.commit(x, st)
+	return &sm.DeleteSecretOutput{ARN: &x.arn, Name: &x.name, DeletionDate: &st.deleted}, nil
+}
+
+func (s *Server) restoreSecret(in *sm.RestoreSecretInput) (*sm.RestoreSecretOutput, error) {
+	x, was, err := s.find(aws.ToString(in.SecretId), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	st := was.clone()
+	st.deleted = time.Time{}
+	s.commit(x, st)
+	return &sm.RestoreSecretOutput{ARN: &x.arn, Name: &x.name}, nil
+}

@@ -1,0 +1,79 @@
+// Package sensitive holds values that must never be printed.
+package sensitive
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+)
+
+const redacted = "[redacted]"
+
+// Text is a secret value. It prints as "[redacted]" with every verb of fmt, in slog and in JSON. The value stands behind
+// a pointer because fmt calls no method on an unexported field: there, the address is all it can print.
+type Text struct{ value *string }
+
+// New guards s.
+func New(s string) Text { return Text{&s} }
+
+// Reveal returns the value. Its callers are the places to review.
+func (t Text) Reveal() string {
+	if t.value == nil {
+		return ""
+	}
+	return *t.value
+}
+
+func (t Text) Equal(o Text) bool { return t.Reveal() == o.Reveal() }
+
+func (Text) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Text) String() string               { return redacted }
+func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// In reports whether s contains the value raw, percent-encoded, JSON-escaped, in hex, or in base64 at any alignment (as
+// in a Basic authorization header). An empty value is in nothing.
+func (t Text) In(s string) bool {
+	value := t.Reveal()
+	if value == "" {
+		return false
+	}
+	if strings.Contains(s, value) || strings.Contains(strings.ToLower(s), hex.EncodeToString([]byte(value))) {
+		return true
+	}
+	if plain, err := url.QueryUnescape(s); err == nil && strings.Contains(plain, value) {
+		return true
+	}
+	for _, form := range []string{jsonEscaped(value), url.QueryEscape(value), url.PathEscape(value)} {
+		if strings.Contains(s, form) {
+			return true
+		}
+	}
+	standard := strings.NewReplacer("-", "+", "_", "/").Replace(s)
+	for shift := range 3 {
+		if form := base64At(shift, value); form != "" && strings.Contains(standard, form) {
+			return true
+		}
+	}
+	return false
+}
+
+func jsonEscaped(value string) string {
+	quoted, _ := json.Marshal(value)
+	return string(quoted[1 : len(quoted)-1])
+}
+
+// base64At is the part of the base64 form of value that does not depend on its neighbours, when it starts shift bytes
+// into a group of three; empty for a value too short to be told from chance.
+func base64At(shift int, value string) string {
+	form := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), value...))
+	first := []int{0, 2, 3}[shift]
+	last := (shift + len(value)) * 8 / 6
+	if last-first < 4 {
+		return ""
+	}
+	return form[first:last]
+}

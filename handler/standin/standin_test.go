@@ -1,0 +1,307 @@
+package standin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler/standin"
+)
+
+// A handler must not be able to tell the client from a network.
+func TestClientIsLikeANetwork(t *testing.T) {
+	var seen []string
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		seen = append(seen, fmt.Sprintf("%s %s %s %s %s | %s | %s | %d %q %v",
+			r.Method, r.RequestURI, r.URL, r.URL.EscapedPath(), r.URL.Query(), r.Host, r.Header["X-Sent"], r.ContentLength, body, err))
+		switch r.URL.Path {
+		case "/moved":
+			http.Redirect(w, r, "/to", http.StatusFound)
+		case "/none":
+			w.WriteHeader(http.StatusNoContent)
+		case "/silent":
+		case "/late-header":
+			w.WriteHeader(http.StatusTeapot)
+			w.Header().Set("X-Late", "1")
+		default:
+			w.Header().Add("X-Got", "1")
+			w.Header().Add("X-Got", "2")
+			io.WriteString(w, "<html>ok")
+		}
+	})
+	server := httptest.NewServer(h)
+	defer server.Close()
+
+	do := func(c *http.Client, base, method, path, body string) string {
+		var reader io.Reader
+		if body != "" {
+			reader = strings.NewReader(body)
+		}
+		r, err := http.NewRequest(method, base+path, reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "api.example.com"
+		r.Header.Add("X-Sent", "a")
+		r.Header.Add("X-Sent", "b")
+		res, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		answer, err := io.ReadAll(res.Body)
+		return fmt.Sprintf("%s %s %v %v %s %q %v", res.Status, res.Proto, res.Header["X-Got"], res.Header["X-Late"], res.Header.Get("Content-Type"), answer, err)
+	}
+	for _, tc := range []struct{ method, path, body string }{
+		{"GET", "/a?b=c&b=d", ""},
+		{"GET", "", ""},
+		{"POST", "/a%2Fb/c", "sent"},
+		{"PATCH", "/none", "sent"},
+		{"GET", "/silent", ""},
+		{"GET", "/late-header", ""},
+		{"GET", "/moved", ""},
+	} {
+		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
+			seen = nil
+			want := do(server.Client(), server.URL, tc.method, tc.path, tc.body)
+			wantSeen := seen
+			seen = nil
+			got := do(standin.Client(h), "https://api.example.com", tc.method, tc.path, tc.body)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("answer (-network +in process):\n%s", diff)
+			}
+			if tc.path == "/moved" { // net/http's client forgets Host on a redirect
+				seen, wantSeen = seen[:1], wantSeen[:1]
+			}
+			if diff := cmp.Diff(wantSeen, seen); diff != "" {
+				t.Errorf("request (-network +in process):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestClientWhenTheCallerGivesUp(t *testing.T) {
+	slow := func(done, gone *bool) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second)
+			*done, *gone = true, r.Context().Err() != nil
+		})
+	}
+	t.Run("deadline", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var done, gone bool
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second-1)
+			defer cancel()
+			r, _ := http.NewRequestWithContext(ctx, "GET", "https://x", nil)
+			start := time.Now()
+			_, err := standin.Client(slow(&done, &gone)).Do(r)
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second-1 {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if !done || !gone {
+				t.Errorf("the handler went on: %t, with its context ended: %t, want both", done, gone)
+			}
+		})
+	})
+	t.Run("client timeout", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var done, gone bool
+			c := standin.Client(slow(&done, &gone))
+			c.Timeout = time.Millisecond
+			_, err := c.Get("https://x")
+			if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+				t.Errorf("%v, want a timeout", err)
+			}
+			time.Sleep(time.Second)
+		})
+	})
+	t.Run("before the call", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("shutting down")
+		cancel(why)
+		r, _ := http.NewRequestWithContext(ctx, "GET", "https://x", nil)
+		h := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("called") })
+		if _, err := standin.Client(h).Transport.RoundTrip(r); err != why {
+			t.Errorf("%v, want %v", err, why)
+		}
+	})
+}
+
+func TestBodyTooLong(t *testing.T) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { standin.Body(w, r) })
+	for n, want := range map[int]error{1 << 20: nil, 1<<20 + 1: io.ErrUnexpectedEOF} {
+		if _, err := standin.Client(h).Post("https://x", "text/plain", strings.NewReader(strings.Repeat("x", n))); !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v, want %v", n, err, want)
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	says := func(s string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s) })
+	}
+	c := &http.Client{Transport: standin.Hosts{"a.example.com": says("a"), "b.example.com:8443": says("b")}}
+	for url, want := range map[string]string{"https://a.example.com/x": "a", "https://b.example.com:8443": "b"} {
+		res, err := c.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(res.Body); string(got) != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+	_, err := c.Post("https://b.example.com", "text/plain", strings.NewReader("x"))
+	if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || dns.Name != "b.example.com" {
+		t.Errorf("%v, want a host that does not exist", err)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	const truth = `200 [] text/x "true" <nil>`
+	const down = `500 []  "" <nil>`
+	for _, tc := range []struct {
+		name string
+		standin.Fault
+		want  []string // of each of three calls
+		acted int
+	}{
+		{"none that matches", standin.Fault{Method: "POST", Status: 500}, []string{truth, truth, truth}, 3},
+		{"until cleared", standin.Fault{Status: 500}, []string{down, down, down}, 0},
+		{"twice", standin.Fault{Times: 2, Status: 500}, []string{down, down, truth}, 1},
+		{"once", standin.Fault{Times: 1, Status: 500}, []string{down, truth, truth}, 2},
+		{"committed", standin.Fault{Times: 1, Status: 500, Commit: true}, []string{down, truth, truth}, 3},
+		{"method and path", standin.Fault{Method: "PUT", Path: "/a/*", Times: 1, Status: 500}, []string{down, truth, truth}, 2},
+		{"another path", standin.Fault{Path: "/a", Status: 500}, []string{truth, truth, truth}, 3},
+		{"header", standin.Fault{Times: 1, Header: http.Header{"X-Fault": {"1"}}}, []string{`200 [1] text/x "true" <nil>`, truth, truth}, 3},
+		{"body", standin.Fault{Times: 1, Body: "other"}, []string{`200 [] text/x "other" <nil>`, truth, truth}, 3},
+		{"foreign answer", standin.Fault{Times: 1, Status: 502, Body: "<html>"}, []string{`502 [] text/html; charset=utf-8 "<html>" <nil>`, truth, truth}, 2},
+		{"echo", standin.Fault{Times: 1, Status: 400, Body: "you sent ", Echo: true}, []string{`400 [] text/plain; charset=utf-8 "you sent Bearer b\nsent" <nil>`, truth, truth}, 2},
+		{"cut", standin.Fault{Times: 1, Cut: true}, []string{"no answer", truth, truth}, 2},
+		{"cut whatever the status", standin.Fault{Times: 1, Cut: true, Status: 500}, []string{"no answer", truth, truth}, 2},
+		{"cut after a body", standin.Fault{Times: 1, Cut: true, Body: "tr"}, []string{`200 [] text/plain; charset=utf-8 "tr" unexpected EOF`, truth, truth}, 2},
+		{"cut after a body with a status", standin.Fault{Times: 1, Cut: true, Body: "{", Status: 503}, []string{`503 [] text/plain; charset=utf-8 "{" unexpected EOF`, truth, truth}, 2},
+	} {
+		check := func(t *testing.T, got []string, acted int) {
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("answers (-want +got):\n%s", diff)
+			}
+			if acted != tc.acted {
+				t.Errorf("acted %d times, want %d", acted, tc.acted)
+			}
+		}
+		t.Run(tc.name+"/over HTTP", func(t *testing.T) {
+			h, acted := faulty(tc.Fault)
+			server := httptest.NewServer(h)
+			got := thrice(t, server.Client(), server.URL)
+			server.Close()
+			check(t, got, *acted)
+		})
+		t.Run(tc.name+"/in process", func(t *testing.T) {
+			h, acted := faulty(tc.Fault)
+			got := thrice(t, standin.Client(h), "https://x")
+			check(t, got, *acted)
+		})
+	}
+}
+
+// faulty counts how often it takes effect.
+func faulty(f standin.Fault) (http.Handler, *int) {
+	var faults standin.Faults
+	var acted int
+	faults.Add(f)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		faults.Around(r, standin.Body(w, r), 0, func() standin.Reply {
+			acted++
+			return standin.Reply{Status: 200, Header: http.Header{"Content-Type": {"text/x"}}, Body: []byte("true")}
+		}).Send(w)
+	}), &acted
+}
+
+// thrice returns the status, X-Fault, Content-Type, body and error of three calls.
+func thrice(t *testing.T, c *http.Client, base string) []string {
+	t.Helper()
+	var got []string
+	for range 3 {
+		r, err := http.NewRequest("PUT", base+"/a/b", strings.NewReader("sent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer b")
+		res, err := c.Do(r)
+		if err != nil {
+			got = append(got, "no answer")
+			continue
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		got = append(got, fmt.Sprintf("%d %v %s %q %v", res.StatusCode, res.Header["X-Fault"], res.Header.Get("Content-Type"), body, err))
+	}
+	return got
+}
+
+func TestFaultsInTime(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		standin.Fault
+		acts, answers time.Duration
+	}{
+		{"no fault", standin.Fault{}, time.Second, 2 * time.Second},
+		{"delay", standin.Fault{Delay: time.Minute}, time.Minute + time.Second, time.Minute + 2*time.Second},
+		{"committed before", standin.Fault{Status: 500, Commit: true}, time.Second, 2 * time.Second},
+		{"committed after", standin.Fault{Cut: true, Commit: true, CommitAfter: time.Hour}, time.Hour + 2*time.Second, 2 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var acts time.Duration
+				var faults standin.Faults
+				faults.Add(tc.Fault)
+				r := httptest.NewRequest("GET", "/", nil)
+				faults.Around(r, nil, 2*time.Second, func() standin.Reply {
+					acts = time.Since(start)
+					return standin.Reply{Status: 200}
+				})
+				if got := time.Since(start); got != tc.answers {
+					t.Errorf("answers after %v, want %v", got, tc.answers)
+				}
+				time.Sleep(2 * time.Hour)
+				synctest.Wait()
+				if acts != tc.acts {
+					t.Errorf("acts after %v, want %v", acts, tc.acts)
+				}
+			})
+		})
+	}
+}
+
+func TestFaultsInOrder(t *testing.T) {
+	var faults standin.Faults
+	act := func() standin.Reply { return standin.Reply{Status: 200} }
+	for _, f := range []standin.Fault{{Status: 500, Times: 1}, {Status: 501, Method: "POST"}, {Status: 502, Times: 2}, {Status: 503}} {
+		faults.Add(f)
+	}
+	var got []int
+	for _, method := range []string{"GET", "POST", "GET", "GET", "POST", "GET"} {
+		got = append(got, faults.Around(httptest.NewRequest(method, "/", nil), nil, 0, act).Status)
+	}
+	if diff := cmp.Diff([]int{500, 501, 502, 502, 501, 503}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	faults.Clear()
+	if got := faults.Around(httptest.NewRequest("GET", "/", nil), nil, 0, act).Status; got != 200 {
+		t.Errorf("cleared: %d", got)
+	}
+}

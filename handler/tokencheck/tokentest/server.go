@@ -1,0 +1,185 @@
+// Package tokentest stands in for an identity provider's token endpoint: the
+// OAuth2 client credentials grant of RFC 6749 section 4.4.
+package tokentest
+
+import (
+	"cmp"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"datadog-webhook-auth-sync/handler/standin"
+)
+
+// Style is how a client authenticates: RFC 6749 section 2.3.1.
+type Style string
+
+// The two styles.
+const (
+	Header Style = "header" // HTTP Basic
+	Params Style = "params" // client_id and client_secret in the body
+)
+
+// Call is one request that came in. It never holds a secret.
+type Call struct {
+	N                         int   // 1 for the first since New or ResetCalls
+	Style                     Style // "" = neither, or both
+	ClientID, Scope, Audience string
+	Status                    int    // as answered; 0 = not yet, or never: the connection was cut
+	Error                     string // the OAuth error code that the server itself found; "" = it issued a token
+}
+
+// Fault is what goes wrong with the calls that it matches.
+type Fault = standin.Fault
+
+// Server is the stand-in, an http.Handler for any path. It is safe for
+// concurrent use; set its fields between calls only.
+type Server struct {
+	Latency     time.Duration // of a call; the secret is looked at half-way
+	Style       Style         // the only one accepted; "" = both
+	Scopes      []string      // the ones granted; nil = any
+	Audiences   []string      // the ones granted; nil = any
+	AccessToken string        // what it issues
+
+	faults standin.Faults
+
+	mu      sync.Mutex
+	secrets map[client]time.Time // since when they are honoured
+	calls   []*Call
+}
+
+type client struct{ id, secret string }
+
+// New is a server that knows no client and issues "access-token-of-tokentest".
+func New() *Server {
+	return &Server{AccessToken: "access-token-of-tokentest", secrets: map[client]time.Time{}}
+}
+
+// Client returns a client that calls s in this process, whatever the host, and
+// opens no socket. See standin.Client; standin.Hosts knows hosts apart.
+func (s *Server) Client() *http.Client { return standin.Client(s) }
+
+// Allow honours a secret from now on. A client may have several.
+func (s *Server) Allow(clientID, secret string) { s.HonourAfter(clientID, secret, 0) }
+
+// HonourAfter honours a secret once d has passed, as a provider does that
+// takes its time to spread a new one.
+func (s *Server) HonourAfter(clientID, secret string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[client{clientID, secret}] = time.Now().Add(d)
+}
+
+// Revoke ends a secret.
+func (s *Server) Revoke(clientID, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.secrets, client{clientID, secret})
+}
+
+// Fail puts a fault in force, behind those that are.
+func (s *Server) Fail(f Fault) { s.faults.Add(f) }
+
+// ClearFaults ends every fault.
+func (s *Server) ClearFaults() { s.faults.Clear() }
+
+// Calls returns every call since New or ResetCalls, in the order they came.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Call
+	for _, c := range s.calls {
+		out = append(out, *c)
+	}
+	return out
+}
+
+// ResetCalls forgets the calls.
+func (s *Server) ResetCalls() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := standin.Body(w, r)
+	s.mu.Lock()
+	call := &Call{N: len(s.calls) + 1}
+	s.calls = append(s.calls, call)
+	s.mu.Unlock()
+	reply := s.faults.Around(r, body, s.Latency, func() standin.Reply {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.grant(call, r, string(body))
+	})
+	s.mu.Lock()
+	call.Status = reply.Status
+	s.mu.Unlock()
+	reply.Send(w)
+}
+
+// grant answers one token request: a token (section 4.4.3) or an error
+// (section 5.2).
+func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
+	refuse := func(status int, code string) standin.Reply {
+		call.Error = code
+		reply := standin.JSON(status, map[string]any{"error": code, "error_description": "refused by tokentest"})
+		if status == http.StatusUnauthorized {
+			reply.Header.Set("WWW-Authenticate", `Basic realm="tokentest"`)
+		}
+		return reply
+	}
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	form, err := url.ParseQuery(body)
+	if r.Method != http.MethodPost || media != "application/x-www-form-urlencoded" || err != nil {
+		return refuse(http.StatusBadRequest, "invalid_request")
+	}
+	for _, values := range form {
+		if len(values) > 1 { // section 3.2: no parameter twice
+			return refuse(http.StatusBadRequest, "invalid_request")
+		}
+	}
+	call.Scope, call.Audience = form.Get("scope"), form.Get("audience")
+
+	// Section 2.3: no more than one way to authenticate in a request.
+	c := client{form.Get("client_id"), form.Get("client_secret")}
+	failed := http.StatusBadRequest
+	switch basic := r.Header.Get("Authorization") != ""; {
+	case basic && c.secret != "":
+		return refuse(http.StatusBadRequest, "invalid_request")
+	case basic:
+		id, secret, _ := r.BasicAuth()
+		c.id, _ = url.QueryUnescape(id)
+		c.secret, _ = url.QueryUnescape(secret)
+		call.Style, failed = Header, http.StatusUnauthorized
+	case c.secret != "":
+		call.Style = Params
+	}
+	call.ClientID = c.id
+	honoured, known := s.secrets[c]
+	switch {
+	case !known || time.Now().Before(honoured) || cmp.Or(s.Style, call.Style) != call.Style:
+		return refuse(failed, "invalid_client")
+	case !form.Has("grant_type"):
+		return refuse(http.StatusBadRequest, "invalid_request")
+	case form.Get("grant_type") != "client_credentials":
+		return refuse(http.StatusBadRequest, "unsupported_grant_type")
+	case s.Audiences != nil && call.Audience != "" && !slices.Contains(s.Audiences, call.Audience):
+		return refuse(http.StatusBadRequest, "invalid_target") // RFC 8707
+	}
+	for scope := range strings.FieldsSeq(call.Scope) {
+		if s.Scopes != nil && !slices.Contains(s.Scopes, scope) {
+			return refuse(http.StatusBadRequest, "invalid_scope")
+		}
+	}
+	reply := standin.JSON(http.StatusOK, map[string]any{
+		"access_token": s.AccessToken, "token_type": "Bearer", "expires_in": 3600, "scope": call.Scope,
+	})
+	reply.Header.Set("Cache-Control", "no-store")
+	return reply
+}

@@ -1,0 +1,164 @@
+package handler
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/strictjson"
+)
+
+// What a payload can be.
+type (
+	eventSync  struct{ request authsync.Request } // of EventBridge: nobody waits for an answer
+	directSync struct{ request authsync.Request } // of lambda:Invoke
+	ignored    struct{ why string }               // an event that is no reason to act
+	unknown    struct{ why string }               // an event that is none of ours: a retry would change nothing
+	// and httpRequest, rotationStep, and *fault.Error for what is none of these
+)
+
+// recognise tells what a payload is by the fields that only such a payload has, never by what happens to decode.
+func recognise(payload []byte) any {
+	p, err := strictjson.Object(payload)
+	if err != nil {
+		return fault.New(fault.UnsupportedEvent, "the payload is %v", err)
+	}
+	has := func(name string) bool { return p[name] != nil && !strictjson.Null(p[name]) }
+	var context struct {
+		HTTP json.RawMessage `json:"http"`
+		ELB  json.RawMessage `json:"elb"`
+	}
+	_ = json.Unmarshal(p["requestContext"], &context)
+	version, _ := strictjson.String(p["version"])
+	switch {
+	case has("source") && has("detail-type"):
+		return recogniseEvent(payload)
+	case has("Step") && has("ClientRequestToken"):
+		return recogniseRotation(p)
+	case version == "2.0" && context.HTTP != nil:
+		return recogniseHTTP(payload, true)
+	case has("httpMethod") && has("requestContext") && context.ELB == nil:
+		return recogniseHTTP(payload, false)
+	case has("action"):
+		return recogniseAction(p)
+	}
+	return fault.New(fault.UnsupportedEvent, "the payload has none of the fields that tell one kind from another")
+}
+
+// ebEvent is an EventBridge event about Secrets Manager: its own, or CloudTrail's.
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html
+type ebEvent struct {
+	ID         string          `json:"id"`
+	Source     string          `json:"source"`
+	DetailType string          `json:"detail-type"`
+	Time       time.Time       `json:"time"`
+	Resources  []string        `json:"resources"`
+	Detail     json.RawMessage `json:"detail"`
+}
+
+func recogniseEvent(payload []byte) any {
+	var e ebEvent
+	if json.Unmarshal(payload, &e) != nil {
+		return unknown{"the EventBridge event is malformed"}
+	}
+	if e.Source != "aws.secretsmanager" {
+		return unknown{"the EventBridge event is not one of Secrets Manager's"}
+	}
+	switch e.DetailType {
+	case "Secret Label Updated":
+		return e.label()
+	case "AWS Service Event via CloudTrail", "AWS API Call via CloudTrail":
+		return e.cloudTrail()
+	}
+	return unknown{"the EventBridge event is of a detail-type that this function does not know"}
+}
+
+func (e ebEvent) label() any {
+	var detail struct {
+		LabelUpdated string `json:"labelUpdated"`
+		VersionID    string `json:"versionId"`
+	}
+	if json.Unmarshal(e.Detail, &detail) != nil || len(e.Resources) == 0 {
+		return unknown{"the label event is malformed"}
+	}
+	if detail.LabelUpdated != "AWSCURRENT" {
+		return ignored{"another label than AWSCURRENT moved"}
+	}
+	return e.sync("label", e.Resources[0], detail.VersionID)
+}
+
+func (e ebEvent) sync(kind, secretID, versionID string) eventSync {
+	return eventSync{authsync.Request{SecretID: secretID, Trigger: authsync.Trigger{Type: kind, ID: e.ID},
+		Event: authsync.Event{Time: e.Time, VersionID: versionID}}}
+}
+
+// quiet are write calls after which AWSCURRENT is what it was, or is gone.
+var quiet = []string{"TagResource", "UntagResource", "DeleteSecret"}
+
+func (e ebEvent) cloudTrail() any {
+	var detail struct {
+		EventName           string     `json:"eventName"`
+		ReadOnly            bool       `json:"readOnly"`
+		ErrorCode           string     `json:"errorCode"`
+		AdditionalEventData secretName `json:"additionalEventData"`
+		ServiceEventDetails secretName `json:"serviceEventDetails"`
+		ResponseElements    secretName `json:"responseElements"`
+		RequestParameters   secretName `json:"requestParameters"`
+	}
+	if json.Unmarshal(e.Detail, &detail) != nil {
+		return unknown{"the CloudTrail event is malformed"}
+	}
+	switch {
+	case detail.ReadOnly, detail.ErrorCode != "", slices.Contains(quiet, detail.EventName),
+		strings.HasPrefix(detail.EventName, "Rotation") && detail.EventName != "RotationSucceeded":
+		return ignored{"the recorded call does not move AWSCURRENT"}
+	}
+	candidates := append(e.Resources[:min(1, len(e.Resources)):1], detail.AdditionalEventData.secretID, detail.ServiceEventDetails.secretID,
+		detail.ResponseElements.arn, detail.RequestParameters.secretID, detail.RequestParameters.name)
+	for _, id := range candidates {
+		if id != "" {
+			return e.sync("cloudtrail", id, "")
+		}
+	}
+	return ignored{"the recorded call names no secret"}
+}
+
+// secretName is where CloudTrail may name a secret: the spelling of the fields differs from call to call.
+type secretName struct{ secretID, arn, name string }
+
+func (n *secretName) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil {
+		return nil // some calls have a string here, or nothing
+	}
+	for field, raw := range fields {
+		value, _ := strictjson.String(raw)
+		switch {
+		case value == "":
+		case strings.EqualFold(field, "secretId"):
+			n.secretID = value
+		case strings.EqualFold(field, "arn"):
+			n.arn = value
+		case strings.EqualFold(field, "name"):
+			n.name = value
+		}
+	}
+	return nil
+}
+
+func recogniseAction(p map[string]json.RawMessage) any {
+	action, _ := strictjson.String(p["action"])
+	if action != "sync" {
+		return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync")
+	}
+	delete(p, "action")
+	r, err := syncRequest(p)
+	if err != nil {
+		return err
+	}
+	r.Trigger.Type = "direct"
+	return directSync{r}
+}

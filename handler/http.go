@@ -122,7 +122,7 @@ func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpRes
 	if res.Error == nil {
 		return respond(http.StatusOK, "application/json", res)
 	}
-	if res.Secret.ARN == "" {
+	if res.Secret == (authsync.SecretRef{}) {
 		return refuse(res.Error, from, nil)
 	}
 	return refuse(res.Error, from, &res)

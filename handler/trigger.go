@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -116,14 +117,12 @@ func (e ebEvent) cloudTrail() any {
 		strings.HasPrefix(detail.EventName, "Rotation") && detail.EventName != "RotationSucceeded":
 		return ignored{"the recorded call does not move AWSCURRENT"}
 	}
-	candidates := append(e.Resources[:min(1, len(e.Resources)):1], detail.AdditionalEventData.secretID, detail.ServiceEventDetails.secretID,
+	id := cmp.Or(append(e.Resources, "")[0], detail.AdditionalEventData.secretID, detail.ServiceEventDetails.secretID,
 		detail.ResponseElements.arn, detail.RequestParameters.secretID, detail.RequestParameters.name)
-	for _, id := range candidates {
-		if id != "" {
-			return e.sync("cloudtrail", id, "")
-		}
+	if id == "" {
+		return ignored{"the recorded call names no secret"}
 	}
-	return ignored{"the recorded call names no secret"}
+	return e.sync("cloudtrail", id, "")
 }
 
 // secretName is where CloudTrail may name a secret: the spelling of the fields differs from call to call.

@@ -12,6 +12,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
 
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/authsync"
@@ -60,7 +64,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 		}
 		w.start()
 		test(t, w)
-		synctest.Wait()
+		time.Sleep(time.Minute) // for what comes late
 		w.mustHoldNoSecret()
 	})
 }
@@ -79,6 +83,10 @@ func (w *world) value(clientSecret string, fields ...string) string {
 	clientSecret = "canary+of/the&" + clientSecret
 	w.secret = append(w.secret, clientSecret)
 	w.tokens.Allow("payments-client", clientSecret)
+	return w.valueOf(clientSecret, fields...)
+}
+
+func (w *world) valueOf(clientSecret string, fields ...string) string {
 	members := map[string]any{"client_id": "payments-client", "client_secret": clientSecret, "access_token_url": tokenURL,
 		"audience": "https://hooks.example.com", "scope": "read:webhooks"}
 	for _, field := range fields {
@@ -209,4 +217,36 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+var (
+	throttled    = secretstoretest.Throttled
+	kmsDenied    = secretstoretest.KMSAccessDenied
+	secretDenied = secretstoretest.AccessDenied
+)
+
+func denied(int, []types.PutEventsRequestEntry) eventbustest.Answer {
+	return eventbustest.Answer{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}}
+}
+
+func refusing(method string, status int) datadogtest.Fault {
+	return datadogtest.Fault{Method: method, Status: status, Echo: true}
+}
+
+func saying(status int, body string) datadogtest.Fault {
+	return datadogtest.Fault{Status: status, Body: body, Echo: true}
+}
+
+// datadogHolds makes an auth method in Datadog's UI.
+func (w *world) datadogHolds(name, clientID string) datadogtest.AuthMethod {
+	return w.datadog.Put(datadogtest.AuthMethod{Name: name, ClientID: clientID, ClientSecret: "unknown", AccessTokenURL: tokenURL})
+}
+
+// purge removes a secret at once.
+func (w *world) purge(name string) {
+	_, err := w.secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: aws.Bool(true)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.secrets.ResetCalls()
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler/fault"
-	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // Outcome of a sync.
@@ -107,8 +106,4 @@ func (r *Result) detailType() string {
 		}
 	}
 	return ""
-}
-
-func refOf(s secretstore.Secret) SecretRef {
-	return SecretRef{ARN: s.ARN, Name: s.Name, VersionID: s.Labelled(secretstore.Current)}
 }

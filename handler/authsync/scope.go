@@ -42,9 +42,15 @@ func (s Scope) Admit(id, home string) error {
 // suffix is what Secrets Manager adds to a name to make an ARN.
 var suffix = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 
+// refOfID is what a name or an ARN alone tells of a secret.
+func refOfID(id string) SecretRef {
+	if _, name, isARN := strings.Cut(id, ":secret:"); isARN {
+		return SecretRef{ARN: id, Name: suffix.ReplaceAllString(name, "")}
+	}
+	return SecretRef{Name: id}
+}
+
 // names reports whether id, a name or an ARN with or without its suffix, means the secret with the complete ARN arn.
 func names(arn, id string) bool {
-	bare := suffix.ReplaceAllString(arn, "")
-	_, name, _ := strings.Cut(bare, ":secret:")
-	return id == arn || id == bare || id == name
+	return id == arn || id == suffix.ReplaceAllString(arn, "") || id == refOfID(arn).Name
 }

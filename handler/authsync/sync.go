@@ -106,11 +106,12 @@ func (s *Syncer) push(ctx context.Context, req Request, res *Result) (*written, 
 	if err := s.scope.Admit(req.SecretID, req.Home); err != nil {
 		return nil, err
 	}
+	res.Secret = refOfID(req.SecretID)
 	var done *written
 	for {
 		now, err := s.read(ctx, req)
 		if now.Name != "" {
-			res.Secret = refOf(now.Secret)
+			res.Secret = SecretRef{ARN: now.ARN, Name: now.Name, VersionID: now.version()}
 		}
 		if err != nil {
 			return done, err

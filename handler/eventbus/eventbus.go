@@ -31,7 +31,7 @@ type API interface {
 type Event struct {
 	DetailType string
 	Detail     []byte // JSON
-	Resource   string // ARN
+	Resource   string // ARN; may be empty
 	Time       time.Time
 }
 
@@ -50,8 +50,11 @@ func New(api API, name string) *Bus { return &Bus{api, name} }
 func (b *Bus) Publish(ctx context.Context, e Event) error {
 	in := &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
 		Source: aws.String(Source), DetailType: &e.DetailType, Detail: aws.String(string(e.Detail)),
-		Resources: []string{e.Resource}, Time: &e.Time, EventBusName: &b.name,
+		Time: &e.Time, EventBusName: &b.name,
 	}}}
+	if e.Resource != "" {
+		in.Entries[0].Resources = []string{e.Resource}
+	}
 	for attempt := 1; ; attempt++ {
 		out, err := b.api.PutEvents(ctx, in)
 		if err != nil {

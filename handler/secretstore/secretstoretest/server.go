@@ -3,7 +3,6 @@
 package secretstoretest
 
 import (
-	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -67,7 +66,7 @@ type state struct {
 	purged   bool
 	rotation bool
 	primary  string            // region of a replica's primary
-	versions []version         // states share them: append or clone
+	versions []version         // shared by the states, of which each is made from the one before: append or clone
 	labels   map[string]string // label → the one version that has it
 	tags     map[string]string
 }
@@ -106,11 +105,9 @@ func (st *state) move(label, id string) {
 	st.labels[label] = id
 }
 
-func (st *state) clone() state {
-	next := *st
-	next.versions = slices.Clip(st.versions)
-	next.labels, next.tags = maps.Clone(st.labels), maps.Clone(st.tags)
-	return next
+func (st state) clone() state {
+	st.labels, st.tags = maps.Clone(st.labels), maps.Clone(st.tags)
+	return st
 }
 
 // suffix makes Secrets Manager take an ARN for a complete one.
@@ -184,8 +181,4 @@ func (s *Server) versionID(token *string) string {
 		return s.NewID()
 	}
 	return uuid.NewString()
-}
-
-func (s *Server) arnPrefix() string {
-	return cmp.Or(s.ARNPrefix, "arn:aws:secretsmanager:us-east-1:123456789012:secret:")
 }

@@ -33,34 +33,36 @@ func (s *Server) Stage(name, value, label string) (versionID string) {
 
 // MoveCurrent moves AWSCURRENT to a version: back, or forward.
 func (s *Server) MoveCurrent(name, versionID string) {
-	s.change(name, func(st *state) {
+	s.set(name, func(st *state) error {
 		if st.version(versionID) == nil {
-			panic("secretstoretest: no version " + versionID)
+			return notFound("no version " + versionID)
 		}
 		st.move(current, versionID)
+		return nil
 	})
 }
 
-// StartRotation does what RotateSecret does before it calls a function: it makes a version without a value, under
-// AWSPENDING, and enables rotation. The token is the version's id.
+// StartRotation does what RotateSecret does before it calls a function: it enables rotation and makes a version without
+// a value, under AWSPENDING. The token is the version's id.
 func (s *Server) StartRotation(name string) (token string) {
-	s.change(name, func(st *state) {
+	s.set(name, func(st *state) error {
 		token = s.versionID(nil)
 		st.rotation = true
 		st.versions = append(st.versions, version{id: token, created: now()})
 		st.move(pending, token)
+		return nil
 	})
 	return token
 }
 
 // SetRotation enables or disables rotation.
 func (s *Server) SetRotation(name string, enabled bool) {
-	s.change(name, func(st *state) { st.rotation = enabled })
+	s.set(name, func(st *state) error { st.rotation = enabled; return nil })
 }
 
 // SetPrimaryRegion makes the secret a replica of one in that region.
 func (s *Server) SetPrimaryRegion(name, region string) {
-	s.change(name, func(st *state) { st.primary = region })
+	s.set(name, func(st *state) error { st.primary = region; return nil })
 }
 
 // Delete marks a secret for deletion.
@@ -106,16 +108,9 @@ func (s *Server) now(name string) *state {
 	}))
 }
 
-func (s *Server) change(name string, edit func(*state)) {
+func (s *Server) set(name string, edit func(*state) error) {
 	must(apply(s, &name, func(*string) (*secret, error) {
-		x, was, err := s.find(name, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		st := was.clone()
-		edit(&st)
-		s.commit(x, st)
-		return x, nil
+		return s.change(&name, func(_ *secret, st *state) error { return edit(st) })
 	}))
 }
 

@@ -2,7 +2,9 @@ package secretstoretest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"regexp"
@@ -54,18 +56,37 @@ var (
 	errReplica = invalidRequest("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
 )
 
-// edit copies the secret's state, to be changed and committed. A replica, and a secret marked for deletion, cannot be.
-func (s *Server) edit(id *string) (*secret, state, error) {
-	x, st, err := s.find(aws.ToString(id), time.Now())
-	switch {
-	case err != nil:
-		return nil, state{}, err
-	case !st.deleted.IsZero():
-		return nil, state{}, errMarked
-	case st.primary != "":
-		return nil, state{}, errReplica
+// errSame is the error of an edit that has nothing to change.
+var errSame = errors.New("nothing changes")
+
+// write commits what edit makes of the secret, which must be neither marked for deletion nor a replica.
+func (s *Server) write(id *string, edit func(*secret, *state) error) (*secret, error) {
+	return s.change(id, func(x *secret, st *state) error {
+		switch {
+		case !st.deleted.IsZero():
+			return errMarked
+		case st.primary != "":
+			return errReplica
+		}
+		return edit(x, st)
+	})
+}
+
+// change commits what edit makes of a copy of the secret's state, unless edit fails.
+func (s *Server) change(id *string, edit func(*secret, *state) error) (*secret, error) {
+	x, was, err := s.find(aws.ToString(id), time.Now())
+	if err != nil {
+		return nil, err
 	}
-	return x, st.clone(), nil
+	st := was.clone()
+	switch err := edit(x, &st); err {
+	case nil:
+		s.commit(x, st)
+	case errSame:
+	default:
+		return nil, err
+	}
+	return x, nil
 }
 
 func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput, error) {
@@ -81,7 +102,7 @@ func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput,
 		return nil, err
 	}
 	random := crc32.ChecksumIEEE(fmt.Append(nil, name, len(s.secrets))) >> 8 // the same in every run
-	x := &secret{name: name, arn: fmt.Sprintf("%s%s-%06x", s.arnPrefix(), name, random), created: now()}
+	x := &secret{name: name, arn: fmt.Sprintf("%s%s-%06x", cmp.Or(s.ARNPrefix, "arn:aws:secretsmanager:us-east-1:123456789012:secret:"), name, random), created: now()}
 	out := &sm.CreateSecretOutput{ARN: &x.arn, Name: &x.name}
 	if in.SecretString != nil || in.SecretBinary != nil {
 		out.VersionId = aws.String(s.versionID(in.ClientRequestToken))
@@ -99,84 +120,83 @@ func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput,
 //  3. It has no value, as RotateSecret leaves it: it gets this one.
 //  4. There is none: it is made; the first of a secret becomes AWSCURRENT whatever was asked for.
 func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueOutput, error) {
-	x, st, err := s.edit(in.SecretId)
+	put := version{s.versionID(in.ClientRequestToken), in.SecretString, slices.Clone(in.SecretBinary), now()}
+	out := &sm.PutSecretValueOutput{VersionId: &put.id}
+	x, err := s.write(in.SecretId, func(x *secret, st *state) error {
+		if (in.SecretString == nil) == (in.SecretBinary == nil) {
+			return invalidRequest("You must provide either SecretString or SecretBinary.")
+		}
+		labels := slices.Clone(in.VersionStages)
+		switch v := st.version(put.id); {
+		case v != nil && v.hasValue() && aws.ToString(v.text) == aws.ToString(put.text) && bytes.Equal(v.binary, put.binary): // 1
+			out.VersionStages = st.stages()[v.id]
+			return errSame
+		case v != nil && v.hasValue(): // 2
+			return exists("You can't use ClientRequestToken " + put.id + " because that value is already in use for a version of secret " + x.arn + ".")
+		case v != nil: // 3
+			st.versions = slices.Clone(st.versions)
+			*st.version(put.id) = put
+		default: // 4
+			if len(st.versions) == 0 {
+				labels = append(labels, current)
+			}
+			st.versions = append(st.versions, put)
+		}
+		if len(labels) == 0 {
+			labels = []string{current}
+		}
+		// As observed: AWSPENDING does not stay on the version that AWSCURRENT leaves by a put.
+		if slices.Contains(labels, current) && st.labels[pending] == st.labels[current] {
+			delete(st.labels, pending)
+		}
+		for _, label := range labels {
+			st.move(label, put.id)
+		}
+		out.VersionStages = st.stages()[put.id]
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	if (in.SecretString == nil) == (in.SecretBinary == nil) {
-		return nil, invalidRequest("You must provide either SecretString or SecretBinary.")
-	}
-	put := version{s.versionID(in.ClientRequestToken), in.SecretString, slices.Clone(in.SecretBinary), now()}
-	labels := slices.Clone(in.VersionStages)
-	switch v := st.version(put.id); {
-	case v != nil && v.hasValue() && aws.ToString(v.text) == aws.ToString(put.text) && bytes.Equal(v.binary, put.binary): // 1
-		return &sm.PutSecretValueOutput{ARN: &x.arn, Name: &x.name, VersionId: &v.id, VersionStages: st.stages()[v.id]}, nil
-	case v != nil && v.hasValue(): // 2
-		return nil, exists("You can't use ClientRequestToken " + put.id + " because that value is already in use for a version of secret " + x.arn + ".")
-	case v != nil: // 3
-		st.versions = slices.Clone(st.versions)
-		*st.version(put.id) = put
-	default: // 4
-		if len(st.versions) == 0 {
-			labels = append(labels, current)
-		}
-		st.versions = append(st.versions, put)
-	}
-	if len(labels) == 0 {
-		labels = []string{current}
-	}
-	// As observed: AWSPENDING does not stay on the version that AWSCURRENT leaves by a put.
-	if slices.Contains(labels, current) && st.labels[pending] == st.labels[current] {
-		delete(st.labels, pending)
-	}
-	for _, label := range labels {
-		st.move(label, put.id)
-	}
-	s.commit(x, st)
-	return &sm.PutSecretValueOutput{ARN: &x.arn, Name: &x.name, VersionId: &put.id, VersionStages: st.stages()[put.id]}, nil
+	out.ARN, out.Name = &x.arn, &x.name
+	return out, nil
 }
 
 // updateSecretVersionStage moves a label, puts on one that no version has, or, without MoveToVersionId, takes one off.
 // RemoveFromVersionId names the version that has it.
 func (s *Server) updateSecretVersionStage(in *sm.UpdateSecretVersionStageInput) (*sm.UpdateSecretVersionStageOutput, error) {
-	x, st, err := s.edit(in.SecretId)
+	label, to, from := aws.ToString(in.VersionStage), aws.ToString(in.MoveToVersionId), aws.ToString(in.RemoveFromVersionId)
+	x, err := s.write(in.SecretId, func(_ *secret, st *state) error {
+		holder := st.labels[label]
+		switch {
+		case label == "" || to == "" && from == "":
+			return invalidParameter("You must provide VersionStage, and MoveToVersionId or RemoveFromVersionId.")
+		case to == "" && label == current:
+			return invalidParameter("You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
+		case to != "" && st.version(to) == nil:
+			return notFound("Secrets Manager can't find the specified secret version: " + to)
+		case from != "" && from != holder:
+			return invalidParameter("RemoveFromVersionId must be set to the version that currently has the staging label " + label + ".")
+		case from == "" && holder != "" && holder != to:
+			return invalidParameter("The parameter RemoveFromVersionId can't be empty. Staging label " + label + " is currently attached to version " + holder + ".")
+		case to == holder:
+			return errSame
+		case to == "":
+			delete(st.labels, label)
+		default:
+			st.move(label, to)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	label, to, from := aws.ToString(in.VersionStage), aws.ToString(in.MoveToVersionId), aws.ToString(in.RemoveFromVersionId)
-	holder := st.labels[label]
-	switch {
-	case label == "" || to == "" && from == "":
-		return nil, invalidParameter("You must provide VersionStage, and MoveToVersionId or RemoveFromVersionId.")
-	case to == "" && label == current:
-		return nil, invalidParameter("You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
-	case to != "" && st.version(to) == nil:
-		return nil, notFound("Secrets Manager can't find the specified secret version: " + to)
-	case from != "" && from != holder:
-		return nil, invalidParameter("RemoveFromVersionId must be set to the version that currently has the staging label " + label + ".")
-	case from == "" && holder != "" && holder != to:
-		return nil, invalidParameter("The parameter RemoveFromVersionId can't be empty. Staging label " + label + " is currently attached to version " + holder + ".")
-	case to == "":
-		delete(st.labels, label)
-	default:
-		st.move(label, to)
-	}
-	if to != holder {
-		s.commit(x, st)
 	}
 	return &sm.UpdateSecretVersionStageOutput{ARN: &x.arn, Name: &x.name}, nil
 }
 
 func (s *Server) tagResource(in *sm.TagResourceInput) (*sm.TagResourceOutput, error) {
-	x, st, err := s.edit(in.SecretId)
-	if err == nil {
-		err = st.tag(in.Tags)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.commit(x, st)
-	return &sm.TagResourceOutput{}, nil
+	_, err := s.write(in.SecretId, func(_ *secret, st *state) error { return st.tag(in.Tags) })
+	return &sm.TagResourceOutput{}, err
 }
 
 // tagText is what keys and values of tags consist of.
@@ -195,35 +215,34 @@ func (st *state) tag(tags []types.Tag) error {
 }
 
 func (s *Server) untagResource(in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
-	x, st, err := s.edit(in.SecretId)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range in.TagKeys {
-		delete(st.tags, key)
-	}
-	s.commit(x, st)
-	return &sm.UntagResourceOutput{}, nil
+	_, err := s.write(in.SecretId, func(_ *secret, st *state) error {
+		for _, key := range in.TagKeys {
+			delete(st.tags, key)
+		}
+		return nil
+	})
+	return &sm.UntagResourceOutput{}, err
 }
 
 func (s *Server) deleteSecret(in *sm.DeleteSecretInput) (*sm.DeleteSecretOutput, error) {
-	x, was, err := s.find(aws.ToString(in.SecretId), time.Now())
+	at := now()
+	x, err := s.change(in.SecretId, func(_ *secret, st *state) error {
+		st.deleted, st.purged = at, aws.ToBool(in.ForceDeleteWithoutRecovery)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	st := was.clone()
-	st.deleted, st.purged = now(), aws.ToBool(in.ForceDeleteWithoutRecovery)
-	s.commit(x, st)
-	return &sm.DeleteSecretOutput{ARN: &x.arn, Name: &x.name, DeletionDate: &st.deleted}, nil
+	return &sm.DeleteSecretOutput{ARN: &x.arn, Name: &x.name, DeletionDate: &at}, nil
 }
 
 func (s *Server) restoreSecret(in *sm.RestoreSecretInput) (*sm.RestoreSecretOutput, error) {
-	x, was, err := s.find(aws.ToString(in.SecretId), time.Now())
+	x, err := s.change(in.SecretId, func(_ *secret, st *state) error {
+		st.deleted = time.Time{}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	st := was.clone()
-	st.deleted = time.Time{}
-	s.commit(x, st)
 	return &sm.RestoreSecretOutput{ARN: &x.arn, Name: &x.name}, nil
 }

@@ -1,0 +1,43 @@
+package authsync
+
+import (
+	"testing"
+
+	"datadog-webhook-auth-sync/handler/fault"
+)
+
+func TestScope(t *testing.T) {
+	const home = "arn:aws:secretsmanager:us-east-1:123456789012:secret:"
+	scope := Scope{Prefix: "datadog/webhooks/", KeyARNs: []string{home + "datadog/webhooks/keys-AbCdEf"}}
+	for id, want := range map[string]fault.Code{
+		"datadog/webhooks/payments":               "",
+		home + "datadog/webhooks/payments-AbCdEf": "",
+		home + "datadog/webhooks/payments":        "",
+		"datadog/webhooks/":                       fault.SecretOutOfScope,
+		"datadog/webhook":                         fault.SecretOutOfScope,
+		"other/payments":                          fault.SecretOutOfScope,
+		"Datadog/webhooks/payments":               fault.SecretOutOfScope,
+		home + "other/payments-AbCdEf":            fault.SecretOutOfScope,
+		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:datadog/webhooks/p-AbCdEf":  fault.SecretOutOfScope,
+		"arn:aws:secretsmanager:us-east-1:210987654321:secret:datadog/webhooks/p-AbCdEf":  fault.SecretOutOfScope,
+		"arn:aws-cn:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/p-AbCd": fault.SecretOutOfScope,
+		"arn:aws:iam::123456789012:role/datadog/webhooks/p":                               fault.SecretOutOfScope,
+		"datadog/webhooks/keys":                 fault.SecretOutOfScope,
+		home + "datadog/webhooks/keys":          fault.SecretOutOfScope,
+		home + "datadog/webhooks/keys-AbCdEf":   fault.SecretOutOfScope,
+		"datadog/webhooks/keys-of-mine":         "",
+		"":                                      fault.BadRequest,
+		"datadog/webhooks/zahlungen-für-kunden": fault.BadRequest,
+		"datadog/webhooks/a b":                  fault.BadRequest,
+		"datadog/webhooks/a\n":                  fault.BadRequest,
+		home + "datadog/webhooks/a:b":           fault.BadRequest,
+	} {
+		err := scope.Admit(id, home)
+		if want == "" && err != nil || want != "" && !isCode(err, want) {
+			t.Errorf("Admit(%q) = %v; want %q", id, err, want)
+		}
+	}
+	if err := scope.Admit(home+"datadog/webhooks/payments-AbCdEf", ""); !isCode(err, fault.SecretOutOfScope) {
+		t.Errorf("an ARN where the function's own account is unknown: %v", err)
+	}
+}

@@ -1,0 +1,148 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+type (
+	fields  = map[string]any
+	noValue struct{}
+)
+
+// stack is what becomes of template.yaml for one set of parameters: functions evaluated, what a condition excludes left
+// out. A reference to a resource comes out as its name, an attribute as Name.Attribute.
+type stack struct {
+	t        *testing.T
+	sections map[string]yaml.Node
+	refs     fields // of parameters and pseudo parameters
+}
+
+func evaluate(t *testing.T, given map[string]string) stack {
+	t.Helper()
+	text, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A partition that differs from the usual one in every part, so that none can be spelt out.
+	s := stack{t: t, refs: fields{"AWS::NoValue": noValue{}, "AWS::StackName": "sync", "AWS::AccountId": "111122223333",
+		"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn"}}
+	if err := yaml.Unmarshal(text, &s.sections); err != nil {
+		t.Fatal(err)
+	}
+	for name, definition := range s.section("Parameters") {
+		value, ok := given[name]
+		if fallback := definition.(fields)["Default"]; !ok && fallback != nil {
+			value = fmt.Sprint(fallback)
+		}
+		s.refs[name] = value
+		if definition.(fields)["Type"] == "CommaDelimitedList" {
+			s.refs[name] = split(value, ",")
+		}
+	}
+	return s
+}
+
+func (s stack) section(name string) fields {
+	node := s.sections[name]
+	return s.eval(&node).(fields)
+}
+
+func (s stack) properties(name string) fields {
+	s.t.Helper()
+	resource, ok := s.section("Resources")[name].(fields)
+	if !ok {
+		s.t.Fatalf("there is no resource %s", name)
+	}
+	return resource["Properties"].(fields)
+}
+
+func (s stack) eval(n *yaml.Node) any {
+	argument := func(i int) any { return s.eval(n.Content[i]) }
+	switch n.Tag {
+	case "!Ref":
+		return s.ref(n.Value)
+	case "!GetAtt":
+		return n.Value
+	case "!If":
+		if s.section("Conditions")[n.Content[0].Value].(bool) {
+			return argument(1)
+		}
+		return argument(2)
+	case "!Not":
+		return !argument(0).(bool)
+	case "!Equals":
+		return argument(0) == argument(1)
+	case "!Select":
+		return argument(1).([]any)[argument(0).(int)]
+	case "!Split":
+		return split(argument(1).(string), argument(0).(string))
+	case "!Sub":
+		if n.Kind == yaml.ScalarNode {
+			return s.sub(n.Value, nil)
+		}
+		return s.sub(n.Content[0].Value, argument(1).(fields))
+	case "!!seq":
+		items := []any{}
+		for _, item := range n.Content {
+			if value := s.eval(item); value != (noValue{}) {
+				items = append(items, value)
+			}
+		}
+		return items
+	case "!!map":
+		object := fields{}
+		for pair := range slices.Chunk(n.Content, 2) {
+			if value := s.eval(pair[1]); value != (noValue{}) {
+				object[pair[0].Value] = value
+			}
+		}
+		if name, ok := object["Condition"].(string); ok && !s.section("Conditions")[name].(bool) {
+			return noValue{}
+		}
+		return object
+	case "!!str", "!!int", "!!bool":
+		var value any
+		_ = n.Decode(&value) // cannot fail: the tag is what the text was resolved to
+		return value
+	}
+	s.t.Fatalf("template.yaml:%d: %q is not known here", n.Line, n.Tag)
+	return nil
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z:]+)\}`)
+
+func (s stack) sub(text string, own fields) string {
+	return variable.ReplaceAllStringFunc(text, func(match string) string {
+		name := match[2 : len(match)-1]
+		if value, ok := own[name]; ok {
+			return value.(string)
+		}
+		return s.ref(name).(string)
+	})
+}
+
+func (s stack) ref(name string) any {
+	if value, ok := s.refs[name]; ok {
+		return value
+	}
+	var resources map[string]yaml.Node
+	if node := s.sections["Resources"]; node.Decode(&resources) != nil || resources[name].Kind == 0 {
+		s.t.Fatalf("%s is neither a parameter nor a resource", name)
+	}
+	return name
+}
+
+func split(text, by string) []any {
+	items := []any{}
+	for item := range strings.SplitSeq(text, by) {
+		items = append(items, item)
+	}
+	return items
+}

@@ -20,6 +20,7 @@ import (
 
 type syncer interface {
 	Sync(ctx context.Context, r authsync.Request) authsync.Result
+	Reconcile(ctx context.Context, r authsync.Request, told func(authsync.Result)) (authsync.Reconciliation, error)
 	Prove(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
 }
 
@@ -54,6 +55,8 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 		return h.event(ctx, from.request(t.request))
 	case directSync:
 		return h.direct(ctx, from.request(t.request))
+	case reconcile:
+		return h.reconcile(ctx, from.request(t.request))
 	case httpRequest:
 		return h.serve(ctx, t, from), nil
 	case rotationStep:
@@ -85,9 +88,27 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 	return res, nil
 }
 
-// sync does the work and writes its line in the log. An event about a secret that is not ours is nobody's failure.
+func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error) {
+	answer, err := h.syncer.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
+	if err != nil {
+		e := fault.From(err)
+		h.log.ErrorContext(ctx, "reconcile", "requestId", r.RequestID, "error", e, "cause", cause(e))
+		return nil, e
+	}
+	line := answer
+	line.Failures, line.Plans = nil, nil // each has a line of its own
+	h.log.InfoContext(ctx, "reconcile", "answer", line)
+	return answer, nil
+}
+
 func (h *Handler) sync(ctx context.Context, r authsync.Request) authsync.Result {
 	res := h.syncer.Sync(ctx, r)
+	h.tell(ctx, res)
+	return res
+}
+
+// tell writes the line that a sync leaves in the log. An event about a secret that is not ours is nobody's failure.
+func (h *Handler) tell(ctx context.Context, res authsync.Result) {
 	level := slog.LevelInfo
 	attributes := []any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID, "durationMs", res.DurationMs}
 	if res.AuthMethod != nil {
@@ -102,12 +123,11 @@ func (h *Handler) sync(ctx context.Context, r authsync.Request) authsync.Result 
 	if res.Error != nil {
 		level = slog.LevelError
 		attributes = append(attributes, "error", res.Error, "cause", cause(res.Error))
-		if res.Error.Code == fault.SecretOutOfScope && !r.Event.Time.IsZero() {
+		if asynchronous := res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"; asynchronous && res.Error.Code == fault.SecretOutOfScope {
 			level = slog.LevelDebug
 		}
 	}
 	h.log.Log(ctx, level, "sync", attributes...)
-	return res
 }
 
 // cause is what led to e, for the log alone.

@@ -173,17 +173,18 @@ func syncRequest(members map[string]json.RawMessage) (r authsync.Request, refuse
 	if r.SecretID, ok = strictjson.String(members["secretId"]); !ok || r.SecretID == "" {
 		faults = append(faults, "secretId must be the name or the ARN of a secret")
 	}
-	switch string(members["dryRun"]) {
-	case "true":
-		r.DryRun = true
-	case "false", "":
-	default:
+	if r.DryRun, ok = boolean(members["dryRun"]); !ok {
 		faults = append(faults, "dryRun must be true or false")
 	}
 	if len(faults) > 0 {
 		return r, fault.New(fault.BadRequest, "%s", strings.Join(faults, "; "))
 	}
 	return r, nil
+}
+
+// boolean is false where raw is absent.
+func boolean(raw json.RawMessage) (value, ok bool) {
+	return string(raw) == "true", raw == nil || string(raw) == "true" || string(raw) == "false"
 }
 
 func refuse(e *fault.Error, from caller, result *authsync.Result) httpResponse {

@@ -133,6 +133,7 @@ func TestWhereACredentialGoes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.secrets.Create(secretName, w.value("first"))
+				w.datadog.Latency = 200 * time.Millisecond
 				if c.there != nil {
 					c.there(w)
 				}

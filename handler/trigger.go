@@ -16,6 +16,7 @@ import (
 type (
 	eventSync  struct{ request authsync.Request } // of EventBridge: nobody waits for an answer
 	directSync struct{ request authsync.Request } // of lambda:Invoke
+	reconcile  struct{ request authsync.Request } // direct, or scheduled
 	ignored    struct{ why string }               // an event that is no reason to act
 	unknown    struct{ why string }               // an event that is none of ours: a retry would change nothing
 	// and httpRequest, rotationStep, and *fault.Error for what is none of these
@@ -150,14 +151,21 @@ func (n *secretName) UnmarshalJSON(data []byte) error {
 
 func recogniseAction(p map[string]json.RawMessage) any {
 	action, _ := strictjson.String(p["action"])
-	if action != "sync" {
-		return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync")
-	}
 	delete(p, "action")
-	r, err := syncRequest(p)
-	if err != nil {
-		return err
+	switch action {
+	case "sync":
+		r, err := syncRequest(p)
+		if err != nil {
+			return err
+		}
+		r.Trigger.Type = "direct"
+		return directSync{r}
+	case "reconcile":
+		dryRun, ok := boolean(p["dryRun"])
+		if delete(p, "dryRun"); !ok || len(p) > 0 {
+			return fault.New(fault.BadRequest, "reconcile takes nothing but dryRun, true or false")
+		}
+		return reconcile{authsync.Request{DryRun: dryRun}}
 	}
-	r.Trigger.Type = "direct"
-	return directSync{r}
+	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile")
 }

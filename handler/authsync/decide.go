@@ -36,15 +36,14 @@ type target struct {
 type subject struct {
 	name       string // of the auth method, stated or defaulted
 	credential secretstore.Credential
-	recorded   string // id
-	listed     bool   // methods is known
-	methods    []datadog.AuthMethod
+	recorded   string     // id
+	there      *catalogue // what is there; nil: not known
 }
 
 // decide names the auth method to write to, by the first of these that applies:
 //
 //  1. the secret pins one: update it;
-//  2. one is recorded on the secret: update it;
+//  2. one is recorded on the secret, and is there as far as is known: update it;
 //  3. one has the name, and the secret's client id: adopt it;
 //  4. one has the name, and the secret states no client id: adopt it if it can be proved to be the same client's;
 //  5. one has the name, and another client id: auth_method_mismatch;
@@ -55,46 +54,29 @@ type subject struct {
 func decide(s subject) (target, error) {
 	c := s.credential
 	if c.AuthMethodID != "" { // 1
-		return target{action: Update, id: c.AuthMethodID, pinned: true, held: s.byID(c.AuthMethodID)}, nil
+		return target{action: Update, id: c.AuthMethodID, pinned: true, held: s.there.get(c.AuthMethodID)}, nil
 	}
-	if s.recorded != "" { // 2
-		return target{action: Update, id: s.recorded, held: s.byID(s.recorded)}, nil
+	if held := s.there.get(s.recorded); s.recorded != "" && (s.there == nil || held != nil) { // 2
+		return target{action: Update, id: s.recorded, held: held}, nil
 	}
-	if !s.listed {
+	if s.there == nil {
 		return target{action: list}, nil
 	}
-	for _, m := range s.methods {
-		switch {
-		case m.Name != s.name:
-		case m.ClientID == c.ClientID: // 3
-			return target{action: Adopt, id: m.ID, held: &m}, nil
-		case c.ClientID == "": // 4
-			return target{action: Adopt, id: m.ID, held: &m, prove: true}, nil
-		default: // 5
-			return target{}, fault.New(fault.AuthMethodMismatch,
-				"auth method %s has the secret's name but another client_id", m.ID)
+	if m := s.there.named(s.name); m != nil {
+		if c.ClientID != "" && c.ClientID != m.ClientID { // 5
+			return target{}, fault.New(fault.AuthMethodMismatch, "auth method %s has the secret's name but another client_id", m.ID)
 		}
+		return target{action: Adopt, id: m.ID, held: m, prove: c.ClientID == ""}, nil // 3, 4
 	}
 	if missing := c.MissingToCreate(); len(missing) > 0 { // 6
 		return target{}, fault.New(fault.SecretInvalid,
 			"%s: required to create an auth method, and there is none to update", strings.Join(missing, ", "))
 	}
-	for _, m := range s.methods {
-		if c.Name == "" && m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL { // 7
-			return target{}, fault.New(fault.AuthMethodMismatch,
-				"auth method %s already has this client_id and access_token_url: pin it with auth_method_id, or state a name to create another", m.ID)
-		}
+	if m := s.there.of(c.ClientID, c.AccessTokenURL); m != nil && c.Name == "" { // 7
+		return target{}, fault.New(fault.AuthMethodMismatch,
+			"auth method %s already has this client_id and access_token_url: pin it with auth_method_id, or state a name to create another", m.ID)
 	}
 	return target{action: Create}, nil // 8
-}
-
-func (s subject) byID(id string) *datadog.AuthMethod {
-	for _, m := range s.methods {
-		if m.ID == id {
-			return &m
-		}
-	}
-	return nil
 }
 
 // overlay is what Datadog will hold once the secret is written over held, which is nil for a create.

@@ -2,6 +2,7 @@ package authsync
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,9 +43,12 @@ func TestDecide(t *testing.T) {
 		{name: "2 recorded", credential: full, recorded: idB, want: target{action: Update, id: idB}},
 		{name: "2 recorded, and listed", credential: full, recorded: idB, listed: []datadog.AuthMethod{mine, twin}, want: target{action: Update, id: idB, held: &twin}},
 		{name: "2 recorded, nothing but a client secret", credential: bare, recorded: idB, want: target{action: Update, id: idB}},
+		{name: "2 recorded, and not in the list", credential: full, recorded: idB, listed: []datadog.AuthMethod{}, want: target{action: Create}},
+		{name: "2 recorded, not in the list, but its name is", credential: full, recorded: idB, listed: []datadog.AuthMethod{mine}, want: target{action: Adopt, id: idA, held: &mine}},
 		{name: "the list is needed", credential: full, want: target{action: list}},
 		{name: "3 name and client id", credential: full, listed: []datadog.AuthMethod{twin, mine}, want: target{action: Adopt, id: idA, held: &mine}},
 		{name: "4 name, no client id stated", credential: bare, listed: []datadog.AuthMethod{mine}, want: target{action: Adopt, id: idA, held: &mine, prove: true}},
+		{name: "4 name, no client id on either side", credential: bare, listed: []datadog.AuthMethod{{ID: idA, Name: "payments"}}, want: target{action: Adopt, id: idA, held: &datadog.AuthMethod{ID: idA, Name: "payments"}, prove: true}},
 		{name: "5 name, another client id", credential: full, listed: []datadog.AuthMethod{foreign}, refused: fault.AuthMethodMismatch},
 		{name: "5 stated name, another client id", credential: named, listed: []datadog.AuthMethod{foreign}, refused: fault.AuthMethodMismatch},
 		{name: "6 nothing to update, no client id", credential: bare, listed: []datadog.AuthMethod{twin}, refused: fault.SecretInvalid},
@@ -55,7 +59,11 @@ func TestDecide(t *testing.T) {
 		{name: "8 nothing there", credential: full, listed: []datadog.AuthMethod{}, want: target{action: Create}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := decide(subject{name: "payments", credential: c.credential, recorded: c.recorded, listed: c.listed != nil, methods: c.listed})
+			known := subject{name: "payments", credential: c.credential, recorded: c.recorded}
+			if c.listed != nil {
+				known.there = newCatalogue(time.Time{}, c.listed)
+			}
+			got, err := decide(known)
 			if c.refused != "" {
 				if !isCode(err, c.refused) {
 					t.Fatalf("decide = %v, %v; want %s", got, err, c.refused)

@@ -1,6 +1,7 @@
 package authsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -17,8 +18,12 @@ const (
 	maxPosts  = 3 // of one auth method, each after a look that found none
 )
 
-// verificationOff is the word in a Result where no token was asked for, by configuration.
-const verificationOff = "off"
+// What a Result says of the verification where no token was asked for.
+const (
+	verificationOff      = "off"      // by configuration
+	verificationRecorded = "recorded" // the same version was accepted before
+	verificationNone     = "none"     // a plan does not ask; the Result says nothing
+)
 
 // pushed is what one push came to, or would in a dry run.
 type pushed struct {
@@ -30,10 +35,10 @@ type pushed struct {
 
 // pushOne decides where to write the credential, proves it, and writes it. Where the auth method is gone, or the answer to
 // a create was lost, it looks what is there and decides again. A dry run ends before the write.
-func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pushed, err error) {
+func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p pushed, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of a proof that nobody waits for any more
-	proof := proof{checker: s.checker, allowLoopback: s.allowLoopback}
+	proof := proof{checker: s.checker, allowLoopback: s.allowLoopback, known: how.verification}
 	var post lostPost
 	for range maxRounds {
 		t, err := decide(known)
@@ -41,14 +46,15 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pus
 			return p, err
 		}
 		if t.action == list {
-			proof.ask(ctx, overlay(nil, known.credential, known.name), known.credential.ClientSecret)
-			if known.methods, err = s.methods.List(ctx); err != nil {
-				return p, datadogFault(ctx, err)
+			if how.verification == "" {
+				proof.ask(ctx, overlay(nil, known.credential, known.name), known.credential.ClientSecret)
 			}
-			known.listed = true
+			if known.there, err = s.catalogue(ctx); err != nil {
+				return p, err
+			}
 			continue
 		}
-		if t.held == nil && t.action != Create && (dryRun || !known.credential.States()) {
+		if t.held == nil && t.action != Create && (how.dryRun || !known.credential.States()) {
 			held, err := s.methods.Get(ctx, t.id)
 			if isGone(err) && !t.pinned {
 				known = known.without(t.id)
@@ -64,7 +70,7 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pus
 		if t.held != nil {
 			p.before = *t.held
 		}
-		if err := proof.of(ctx, t, &p, known.credential.ClientSecret); err != nil || dryRun {
+		if err := proof.of(ctx, t, &p, known.credential.ClientSecret); err != nil || how.dryRun {
 			return p, err
 		}
 		var method datadog.AuthMethod
@@ -72,9 +78,12 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pus
 			if err := post.final(); err != nil {
 				return p, datadogFault(ctx, err)
 			}
-			method, err = s.methods.Create(ctx, writeOf(known.credential, known.name))
+			method, err = s.create(ctx, known)
+			if errors.Is(err, errOvertaken) {
+				continue
+			}
 			if post.lost(err) {
-				known.listed = false
+				known.there = nil
 				continue
 			}
 		} else {
@@ -93,12 +102,47 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, dryRun bool) (p pus
 	return p, fault.New(fault.DatadogUnavailable, "Datadog lists an auth method that it says does not exist")
 }
 
+// manner is how a push is to be done.
+type manner struct {
+	dryRun       bool
+	verification string // what is known of the credential without asking, such as recorded; empty: ask
+}
+
+func (s *Syncer) catalogue(ctx context.Context) (*catalogue, error) {
+	at := s.now()
+	methods, err := s.methods.List(ctx)
+	if err != nil {
+		return nil, datadogFault(ctx, err)
+	}
+	return newCatalogue(at, methods), nil
+}
+
+// errOvertaken: what was there to be created was created meanwhile.
+var errOvertaken = errors.New("overtaken by another create")
+
+// create creates the auth method unless somebody who shares the catalogue did meanwhile, and enters it there.
+func (s *Syncer) create(ctx context.Context, known subject) (datadog.AuthMethod, error) {
+	done, err := known.there.turn(ctx)
+	if err != nil {
+		return datadog.AuthMethod{}, err
+	}
+	defer done()
+	if t, err := decide(known); err != nil || t.action != Create {
+		return datadog.AuthMethod{}, cmp.Or(err, errOvertaken)
+	}
+	m, err := s.methods.Create(ctx, writeOf(known.credential, known.name))
+	if err == nil {
+		known.there.add(m)
+	}
+	return m, err
+}
+
 // without is s after the auth method with id turned out not to exist.
 func (s subject) without(id string) subject {
 	if s.recorded == id {
 		s.recorded = ""
 	}
-	s.methods, s.listed = nil, false
+	s.there = nil
 	return s
 }
 
@@ -137,6 +181,7 @@ func (l *lostPost) final() error {
 type proof struct {
 	checker       checker
 	allowLoopback bool
+	known         string // see manner
 	asked         tokencheck.Credential
 	verdict       chan tokencheck.Verdict
 }
@@ -145,7 +190,7 @@ type proof struct {
 func (p *proof) ask(ctx context.Context, m datadog.AuthMethod, secret sensitive.Text) {
 	c := tokencheck.Credential{ClientID: m.ClientID, ClientSecret: secret, AccessTokenURL: m.AccessTokenURL,
 		Audience: m.Audience, Scope: m.Scope}
-	if p.checker == nil || c.ClientID == "" || c.AccessTokenURL == "" || p.verdict != nil && p.asked == c {
+	if p.checker == nil || p.known == verificationNone || c.ClientID == "" || c.AccessTokenURL == "" || p.verdict != nil && p.asked == c {
 		return
 	}
 	verdict := make(chan tokencheck.Verdict, 1)
@@ -160,6 +205,10 @@ func (p *proof) ask(ctx context.Context, m datadog.AuthMethod, secret sensitive.
 // of notes in push what the token endpoint says of it. An error forbids the write: a rejection, or, where the auth method
 // was found by its name alone, anything but an acceptance.
 func (p *proof) of(ctx context.Context, t target, push *pushed, secret sensitive.Text) error {
+	if p.known == verificationNone || p.known != "" && !t.prove {
+		push.verification = p.known
+		return nil
+	}
 	push.verification = verificationOff
 	verdict := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "verification is off"}
 	if p.checker != nil {

@@ -31,9 +31,13 @@ type reading struct {
 
 // read looks at a secret until the value, the labels and the event name one version, as long as that may help. Secrets
 // Manager is eventually consistent, so a look may be older than the event, or the value older than the labels.
-func (s *Syncer) read(ctx context.Context, req Request) (reading, error) {
+func (s *Syncer) read(ctx context.Context, req Request, due *due) (reading, error) {
 	for look := 0; ; look++ {
-		r, err := s.look(ctx, req)
+		describe := s.secrets.Describe
+		if due != nil && look == 0 {
+			describe = due.describe
+		}
+		r, err := s.look(ctx, req, describe)
 		if err != nil {
 			return r, err
 		}
@@ -46,7 +50,7 @@ func (s *Syncer) read(ctx context.Context, req Request) (reading, error) {
 	}
 }
 
-func (s *Syncer) look(ctx context.Context, req Request) (r reading, err error) {
+func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Context, string) (secretstore.Secret, error)) (r reading, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	var valueErr error
 	both.Go(func() error {
@@ -55,7 +59,7 @@ func (s *Syncer) look(ctx context.Context, req Request) (r reading, err error) {
 		return nil // the labels say what it means
 	})
 	both.Go(func() (err error) {
-		r.Secret, err = s.secrets.Describe(ctx, req.SecretID)
+		r.Secret, err = describe(ctx, req.SecretID)
 		if r.noSecret = isCode(err, fault.SecretNotFound); r.noSecret {
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // Outcome of a sync.
@@ -13,6 +14,7 @@ const (
 	Created Outcome = "created"
 	Updated Outcome = "updated"
 	Adopted Outcome = "adopted" // an auth method that was there, and is now this secret's
+	Settled Outcome = "settled" // pushed once more: from now on no older version can come back
 	Failed  Outcome = "failed"
 	Planned Outcome = "planned" // a dry run
 	Skipped Outcome = "skipped" // nothing to do; a warning says why
@@ -30,7 +32,7 @@ type Request struct {
 
 // Trigger is what asked for a sync.
 type Trigger struct {
-	Type string `json:"type"` // label, cloudtrail, http or direct
+	Type string `json:"type"` // label, cloudtrail, http, direct or reconcile
 	ID   string `json:"id"`   // of the event or request
 }
 
@@ -94,12 +96,23 @@ func (r *Result) fail(err error) {
 	r.Outcome, r.Error = Failed, fault.From(err)
 }
 
+// settle makes r the result of a push that settled what was recorded as pushed. One that was settled before stays what it
+// was: an update.
+func (r *Result) settle(recorded secretstore.Record, done *written) {
+	if !recorded.Settled {
+		r.Outcome = Settled
+	}
+	r.PreviousSecretSafeToRevoke = r.Outcome == Settled && done.verified
+}
+
 // detailType is the event's, or nothing where the result is not to be published: it is a dry run, nothing was done, or
 // there is no secret in scope to publish about.
 func (r *Result) detailType() string {
 	switch r.Outcome {
 	case Created, Updated, Adopted:
 		return "Datadog Auth Method Synced"
+	case Settled:
+		return "Datadog Auth Method Settled"
 	case Failed:
 		if r.Error.Code != fault.SecretNotFound && r.Error.Code != fault.SecretOutOfScope && r.Error.Code != fault.BadRequest {
 			return "Datadog Auth Method Sync Failed"

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"iter"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type secrets interface {
 	Value(ctx context.Context, id, label string) (secretstore.Value, error)
 	Describe(ctx context.Context, id string) (secretstore.Secret, error)
 	Record(ctx context.Context, arn string, r secretstore.Record) error
+	List(ctx context.Context, prefix string) iter.Seq2[secretstore.Secret, error]
 }
 
 type authMethods interface {
@@ -76,19 +78,25 @@ func New(c Config) *Syncer {
 
 // Sync pushes AWSCURRENT of one secret to Datadog, records that on the secret, and publishes what came of it. It ends
 // before ctx's deadline. A failure is in the Result.
-func (s *Syncer) Sync(ctx context.Context, req Request) Result {
+func (s *Syncer) Sync(ctx context.Context, req Request) Result { return s.sync(ctx, req, nil) }
+
+// sync is Sync with what Reconcile knows beforehand, which is nil otherwise.
+func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
 	started := s.now()
 	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID}
 	work, cancel := withReserve(ctx)
 	defer cancel()
-	written, err := s.push(work, req, &res)
+	done, err := s.push(work, req, due, &res)
 	if err != nil {
 		res.fail(err)
+		if done != nil {
+			done.settled = false
+		}
 	}
 	decided := s.now()
 	res.DurationMs = decided.Sub(started).Milliseconds()
 	if !req.DryRun {
-		s.finish(ctx, written, decided, &res)
+		s.finish(ctx, done, decided, due, &res)
 	}
 	return res
 }
@@ -102,42 +110,49 @@ func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // push writes AWSCURRENT until it is still AWSCURRENT after the write, and returns what Datadog took last, even with an
 // error: a write that was followed by a failure happened all the same.
-func (s *Syncer) push(ctx context.Context, req Request, res *Result) (*written, error) {
+func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (*written, error) {
 	if err := s.scope.Admit(req.SecretID, req.Home); err != nil {
 		return nil, err
 	}
 	res.Secret = refOfID(req.SecretID)
+	if err := due.forbids(); err != nil {
+		return nil, err
+	}
 	var done *written
 	for {
-		now, err := s.read(ctx, req)
-		if now.Name != "" {
-			res.Secret = SecretRef{ARN: now.ARN, Name: now.Name, VersionID: now.version()}
+		r, err := s.read(ctx, req, due)
+		if r.Name != "" {
+			res.Secret = SecretRef{ARN: r.ARN, Name: r.Name, VersionID: r.version()}
 		}
 		if err != nil {
 			return done, err
 		}
-		if why := now.idle(); why != "" {
+		if why := r.idle(); why != "" {
 			if done == nil {
 				res.Outcome = Skipped
 				res.warn(why)
 			}
 			return done, nil
 		}
-		res.Secret.VersionID = now.value.VersionID
-		next, err := s.write(ctx, now, done, req, res)
+		res.Secret.VersionID = r.value.VersionID
+		next, err := s.write(ctx, r, done, req, due, res)
 		if next != nil {
 			done = next
 		}
 		if err != nil || req.DryRun {
 			return done, err
 		}
-		after, err := s.secrets.Describe(ctx, now.ARN)
+		after, err := s.secrets.Describe(ctx, r.ARN)
 		if err != nil {
 			return done, fault.New(fault.SecretsUnavailable, "whether AWSCURRENT moved during the push could not be seen").Because(err)
 		}
 		if after.Labelled(secretstore.Current) == done.versionID {
+			if done.settled {
+				res.settle(r.Record, done)
+			}
 			return done, nil
 		}
+		due = nil // what was known beforehand is no longer true
 	}
 }
 
@@ -145,11 +160,12 @@ func (s *Syncer) push(ctx context.Context, req Request, res *Result) (*written, 
 type written struct {
 	arn, versionID string
 	method         datadog.AuthMethod
-	verified       bool
+	verified       bool // now, or before as recorded
+	settled        bool
 }
 
 // write proves the credential that r holds and writes it. It returns nil where it wrote nothing.
-func (s *Syncer) write(ctx context.Context, r reading, before *written, req Request, res *Result) (*written, error) {
+func (s *Syncer) write(ctx context.Context, r reading, before *written, req Request, due *due, res *Result) (*written, error) {
 	known, err := s.subjectOf(r.Secret, r.value.Text)
 	if err != nil {
 		return nil, err
@@ -157,8 +173,16 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 	if before != nil {
 		known.recorded = before.method.ID
 	}
-	p, err := s.pushOne(ctx, known, req.DryRun)
-	res.Verification = p.verification
+	how := manner{dryRun: req.DryRun}
+	if due != nil {
+		known.there = due.there(r.Record)
+		how.verification = due.verification(r)
+	}
+	started := s.now()
+	p, err := s.pushOne(ctx, known, how)
+	if res.Verification = p.verification; p.verification == verificationNone {
+		res.Verification = ""
+	}
 	if p.after != (datadog.AuthMethod{}) {
 		res.AuthMethod = &AuthMethodRef{ID: p.after.ID, Name: p.after.Name, Site: s.site}
 	}
@@ -180,25 +204,32 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 			res.warn("created: attach it to your webhooks in Datadog; the public API cannot")
 		}
 	}
-	return &written{r.ARN, r.value.VersionID, p.after, p.verification == string(tokencheck.Accepted)}, nil
+	return &written{arn: r.ARN, versionID: r.value.VersionID, method: p.after,
+		verified: p.verification == string(tokencheck.Accepted) || p.verification == verificationRecorded,
+		settled:  due != nil && p.action == Update && settles(r.Secret, r.value.VersionID, started)}, nil
 }
 
-// finish records what was written, and publishes res, both at once.
-func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, res *Result) {
+// finish records what was written, and publishes res, both at once. A settled result is published first: the record says
+// settled only if consumers were told.
+func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *due, res *Result) {
 	var both errgroup.Group
-	var recordErr error
-	if done != nil {
-		both.Go(func() error {
-			recordErr = s.secrets.Record(ctx, done.arn, done.record(s.site, at))
-			return nil
-		})
-	}
-	if kind := res.detailType(); kind != "" {
+	if kind := res.detailType(); kind != "" && !due.silences(res) {
 		event := *res
 		both.Go(func() error {
 			if err := s.publish(ctx, kind, at, event); err != nil {
 				res.Unpublished = fault.From(err)
 			}
+			return nil
+		})
+	}
+	if res.Outcome == Settled {
+		_ = both.Wait()
+		done.settled = res.Unpublished == nil
+	}
+	var recordErr error
+	if done != nil {
+		both.Go(func() error {
+			recordErr = s.secrets.Record(ctx, done.arn, done.record(s.site, at))
 			return nil
 		})
 	}
@@ -221,7 +252,7 @@ func (s *Syncer) publish(ctx context.Context, detailType string, at time.Time, r
 
 func (w written) record(site string, at time.Time) secretstore.Record {
 	return secretstore.Record{ID: w.method.ID, VersionID: w.versionID, At: at, Digest: digest(w.method), Site: site,
-		Verified: w.verified}
+		Verified: w.verified, Settled: w.settled}
 }
 
 // digest tells apart auth methods that differ in a readable attribute.
@@ -244,7 +275,7 @@ func (s *Syncer) Prove(ctx context.Context, secret secretstore.Secret, value sen
 	if err != nil {
 		return err
 	}
-	p, err := s.pushOne(ctx, known, true)
+	p, err := s.pushOne(ctx, known, manner{dryRun: true})
 	if err == nil && p.verification == string(tokencheck.Inconclusive) {
 		err = fault.New(fault.CredentialRejected, "the credential could not be proven: %s", strings.Join(p.warnings, "; "))
 	}

@@ -5,7 +5,9 @@ package secretstore
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,6 +31,7 @@ type API interface {
 	DescribeSecret(context.Context, *sm.DescribeSecretInput, ...func(*sm.Options)) (*sm.DescribeSecretOutput, error)
 	PutSecretValue(context.Context, *sm.PutSecretValueInput, ...func(*sm.Options)) (*sm.PutSecretValueOutput, error)
 	UpdateSecretVersionStage(context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error)
+	ListSecrets(context.Context, *sm.ListSecretsInput, ...func(*sm.Options)) (*sm.ListSecretsOutput, error)
 	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
 }
 
@@ -109,6 +112,40 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 		Replica:         out.PrimaryRegion != nil && *out.PrimaryRegion != s.region,
 		RotationEnabled: aws.ToBool(out.RotationEnabled), Record: s.record(out.Tags),
 	}, nil
+}
+
+// List yields the secrets whose names begin with prefix, those marked for deletion aside. It ends with the first error.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Secret, error] {
+	return func(yield func(Secret, error) bool) {
+		in := &sm.ListSecretsInput{MaxResults: aws.Int32(100), // the most there is
+			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}
+		for {
+			out, err := s.api.ListSecrets(ctx, in)
+			if err != nil {
+				yield(Secret{}, classify(ctx, err))
+				return
+			}
+			for _, e := range out.SecretList {
+				// The filter knows no case, and takes words apart.
+				if strings.HasPrefix(aws.ToString(e.Name), prefix) && !yield(s.listed(e), nil) {
+					return
+				}
+			}
+			if out.NextToken == nil {
+				return
+			}
+			in.NextToken = out.NextToken
+		}
+	}
+}
+
+func (s *Store) listed(e types.SecretListEntry) Secret {
+	return Secret{
+		ARN: aws.ToString(e.ARN), Name: aws.ToString(e.Name), Labels: e.SecretVersionsToStages,
+		LastChanged: aws.ToTime(e.LastChangedDate), Deleted: e.DeletedDate != nil,
+		Replica:         e.PrimaryRegion != nil && *e.PrimaryRegion != s.region,
+		RotationEnabled: aws.ToBool(e.RotationEnabled), Record: s.record(e.Tags),
+	}
 }
 
 func (s *Store) record(tags []types.Tag) Record {

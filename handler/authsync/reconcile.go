@@ -1,0 +1,270 @@
+package authsync
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+)
+
+const (
+	workers   = 8
+	maxTold   = 1000             // failures or plans that one answer holds
+	lastStart = 25 * time.Second // before the deadline: a sync that began later might be cut short
+)
+
+// Reconciliation tells what came of one Reconcile. It is its answer and its line in the log.
+type Reconciliation struct {
+	SchemaVersion string          `json:"schemaVersion"`
+	RequestID     string          `json:"requestId"`
+	DryRun        bool            `json:"dryRun"`
+	Secrets       int             `json:"secrets"` // in scope, and not idle
+	InStep        int             `json:"inStep"`
+	Settling      int             `json:"settling"` // pushed of late, left alone
+	Due           int             `json:"due"`
+	Outcomes      map[Outcome]int `json:"outcomes"`           // of the due ones
+	LeftOver      int             `json:"leftOver"`           // due, and for the next run
+	Failures      []Result        `json:"failures,omitempty"` // the first 1,000
+	Plans         []Result        `json:"plans,omitempty"`    // of a dry run, the first 1,000
+	DurationMs    int64           `json:"durationMs"`
+}
+
+// Reconcile syncs every secret under the prefix that is out of step as far as is recorded, or that is to be settled, and
+// hands each result to told, one at a time. Its error is that of a list which failed; what fails for one secret is in its
+// answer, and published like any failed sync. It stops where Datadog refuses the keys or leaves no room, which would be no
+// different for the next secret, and 25 s before the deadline.
+func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) (Reconciliation, error) {
+	started := s.now()
+	run := &reconcileRun{Syncer: s, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
+	run.req.Trigger = Trigger{Type: "reconcile", ID: req.RequestID}
+	listing, cancel := withReserve(ctx)
+	defer cancel()
+	secrets, err := run.list(listing)
+	if err != nil {
+		return Reconciliation{}, err
+	}
+	run.syncAll(ctx, run.sort(secrets))
+	run.answer.DurationMs = s.now().Sub(started).Milliseconds()
+	return run.answer, nil
+}
+
+type reconcileRun struct {
+	*Syncer
+	req     Request // of which each secret gets a copy
+	told    func(Result)
+	there   *catalogue
+	holders map[string][]string // auth method id → ARNs of the secrets that record it, as listed
+
+	stopped atomic.Bool
+	mu      sync.Mutex
+	answer  Reconciliation
+}
+
+// list lists the secrets and the auth methods, both at once.
+func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, err error) {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		r.there, err = r.catalogue(ctx)
+		return err
+	})
+	both.Go(func() error {
+		for secret, err := range r.secrets.List(ctx, r.scope.Prefix) {
+			if err != nil {
+				return err
+			}
+			idle := secret.Deleted || secret.Replica || secret.Labelled(secretstore.Current) == ""
+			if !idle && r.scope.Admit(secret.ARN, r.req.Home) == nil {
+				secrets = append(secrets, secret)
+			}
+		}
+		return nil
+	})
+	return secrets, both.Wait()
+}
+
+// sort counts the secrets by state and returns those that are due, most out of step first.
+func (r *reconcileRun) sort(secrets []secretstore.Secret) (dues []*due) {
+	r.holders = map[string][]string{}
+	for _, s := range secrets {
+		if s.Record.ID != "" {
+			r.holders[s.Record.ID] = append(r.holders[s.Record.ID], s.ARN)
+		}
+	}
+	for _, secret := range secrets {
+		d := &due{run: r, secret: secret}
+		d.judge(len(r.holders[secret.Record.ID]) > 1)
+		r.count(stateOf(d.reasons), 1)
+		if stateOf(d.reasons) == Due {
+			dues = append(dues, d)
+		}
+	}
+	r.answer.Secrets = len(secrets)
+	slices.SortStableFunc(dues, func(a, b *due) int {
+		return cmp.Or(cmp.Compare(rank(a.reasons[0]), rank(b.reasons[0])), a.secret.Record.At.Compare(b.secret.Record.At))
+	})
+	return dues
+}
+
+// rank orders reasons by how likely alerts are lost.
+func rank(r Reason) int {
+	return slices.Index([]Reason{OtherVersion, NeverSynced, AuthMethodMissing, AttributesDiffer, AuthMethodShared, ChangedSince, NotSettled, RecordOld}, r)
+}
+
+func (r *reconcileRun) syncAll(ctx context.Context, dues []*due) {
+	var all errgroup.Group
+	all.SetLimit(workers)
+	for i, d := range dues {
+		if r.stopped.Load() || left(ctx) < lastStart {
+			r.leave(len(dues) - i)
+			break
+		}
+		all.Go(func() error {
+			d.sync(ctx)
+			return nil
+		})
+	}
+	_ = all.Wait()
+}
+
+func left(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline)
+	}
+	return time.Hour
+}
+
+func (r *reconcileRun) count(s State, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch s {
+	case InStep:
+		r.answer.InStep += n
+	case IsSettling:
+		r.answer.Settling += n
+	case Due:
+		r.answer.Due += n
+	}
+}
+
+func (r *reconcileRun) leave(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer.LeftOver += n
+}
+
+func (r *reconcileRun) tell(res Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer.Outcomes[res.Outcome]++
+	switch {
+	case res.Outcome == Failed && len(r.answer.Failures) < maxTold:
+		r.answer.Failures = append(r.answer.Failures, res)
+	case res.Outcome == Planned && len(r.answer.Plans) < maxTold:
+		r.answer.Plans = append(r.answer.Plans, res)
+	}
+	r.told(res)
+}
+
+// due is one secret that is to be synced, and what is known of it. The nil due is a sync of which nothing is known.
+type due struct {
+	run       *reconcileRun
+	secret    secretstore.Secret
+	described error // why the labels could not be looked at
+	reasons   []Reason
+	late      bool // it failed for what had stopped the run already
+}
+
+func (d *due) judge(shared bool) {
+	d.reasons = judge(d.secret, d.run.there.get(d.secret.Record.ID), d.run.now())
+	if shared {
+		d.reasons = append([]Reason{AuthMethodShared}, d.reasons...)
+	}
+}
+
+// sync looks at the labels anew, since lists may be minutes old, and syncs the secret if it still is due.
+func (d *due) sync(ctx context.Context) {
+	var fresh secretstore.Secret
+	if fresh, d.described = d.run.secrets.Describe(ctx, d.secret.ARN); d.described == nil {
+		d.secret = fresh
+		d.judge(d.isShared(ctx))
+		if state := stateOf(d.reasons); state != Due {
+			d.run.count(Due, -1)
+			d.run.count(state, 1)
+			return
+		}
+	}
+	req := d.run.req
+	req.SecretID = d.secret.ARN
+	res := d.run.sync(ctx, req, d)
+	if d.late {
+		d.run.leave(1)
+		return
+	}
+	d.run.tell(res)
+}
+
+// isShared asks the other secrets that were listed with this auth method whether they still record it.
+func (d *due) isShared(ctx context.Context) bool {
+	for _, arn := range d.run.holders[d.secret.Record.ID] {
+		if arn == d.secret.ARN {
+			continue
+		}
+		if other, err := d.run.secrets.Describe(ctx, arn); err != nil || other.Record.ID == d.secret.Record.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// describe is the look that sync took.
+func (d *due) describe(context.Context, string) (secretstore.Secret, error) {
+	return d.secret, d.described
+}
+
+// forbids is why the secret must not be pushed.
+func (d *due) forbids() error {
+	if d != nil && slices.Contains(d.reasons, AuthMethodShared) {
+		return fault.New(fault.AuthMethodMismatch, "another secret records auth method %s too: correct the tag %s of one", d.secret.Record.ID, secretstore.RecordTag)
+	}
+	return nil
+}
+
+// there is the list of auth methods as far as it can be trusted about r: a newer one may not be in it.
+func (d *due) there(r secretstore.Record) *catalogue {
+	if r.At.Add(recordGrace).After(d.run.there.at) {
+		return nil
+	}
+	return d.run.there
+}
+
+// verification is what is known of the credential in r without asking.
+func (d *due) verification(r reading) string {
+	switch {
+	case d.run.req.DryRun:
+		return verificationNone
+	case r.Record.Verified && r.Record.VersionID == r.value.VersionID:
+		return verificationRecorded
+	}
+	return ""
+}
+
+// silences reports whether res is not to be published: it repeats what stopped the run, or what was settled before was
+// pushed again for no other reason than its age or an unrelated change.
+func (d *due) silences(res *Result) bool {
+	switch {
+	case d == nil:
+		return false
+	case res.Error != nil && (res.Error.Code == fault.DatadogUnauthorized || res.Error.Code == fault.DatadogThrottled):
+		d.late = !d.run.stopped.CompareAndSwap(false, true)
+		return d.late
+	}
+	unrelated := !slices.ContainsFunc(d.reasons, func(r Reason) bool { return r != ChangedSince && r != RecordOld })
+	return res.Outcome == Updated && unrelated
+}

@@ -1,10 +1,35 @@
 .DEFAULT_GOAL := help
+TOOLS := .tools
+STATICCHECK := $(TOOLS)/staticcheck-v0.8.2
 
 help: ## List these targets
 	@grep -hE '^[A-Za-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+run: ## Tell the whole story on this machine, without AWS or Datadog; KEEP=1 leaves it up to play with
+	@go run ./cmd/demo $(if $(KEEP),-keep)
+
+test: ## Unit tests with the race detector, then the deployed stack on an AWS emulator
+	@echo "Unit tests"
+	go test -race -short ./...
+	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
+	go test -count=1 ./cmd/demo/...
+
+lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l cmd handler); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+
+conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
+	cd handler/datadog/datadogtest/official && go test ./...
 
 build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOARCH choose another machine
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \
 		-ldflags "-s -w" -o "$(ARTIFACTS_DIR)/bootstrap" ./cmd/bootstrap
 
-.PHONY: help build-Function
+$(STATICCHECK):
+	@echo "Installing staticcheck into $(TOOLS): about a minute, once"
+	@mkdir -p $(TOOLS)
+	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
+	@mv $(TOOLS)/staticcheck $@
+
+.PHONY: help run test lint conformance build-Function

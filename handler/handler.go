@@ -21,6 +21,7 @@ import (
 type syncer interface {
 	Sync(ctx context.Context, r authsync.Request) authsync.Result
 	Reconcile(ctx context.Context, r authsync.Request, told func(authsync.Result)) (authsync.Reconciliation, error)
+	Status(ctx context.Context, r authsync.StatusRequest) (authsync.Status, error)
 	Prove(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
 }
 
@@ -57,6 +58,9 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 		return h.direct(ctx, from.request(t.request))
 	case reconcile:
 		return h.reconcile(ctx, from.request(t.request))
+	case status:
+		t.request.Home = from.home
+		return h.status(ctx, t.request, from)
 	case httpRequest:
 		return h.serve(ctx, t, from), nil
 	case rotationStep:
@@ -98,6 +102,16 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error
 	line := answer
 	line.Failures, line.Plans = nil, nil // each has a line of its own
 	h.log.InfoContext(ctx, "reconcile", "answer", line)
+	return answer, nil
+}
+
+func (h *Handler) status(ctx context.Context, r authsync.StatusRequest, from caller) (any, error) {
+	answer, err := h.syncer.Status(ctx, r)
+	if err != nil {
+		e := fault.From(err)
+		h.log.ErrorContext(ctx, "status", "requestId", from.requestID, "error", e, "cause", cause(e))
+		return nil, e
+	}
 	return answer, nil
 }
 

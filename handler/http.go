@@ -26,6 +26,7 @@ type httpRequest struct {
 	came          time.Time
 	method, path  string
 	contentType   string
+	query         map[string]string
 	body          string
 	base64        bool
 	authenticated bool
@@ -60,6 +61,7 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 		Path       string            `json:"path"`     // 1.0
 		HTTPMethod string            `json:"httpMethod"`
 		Headers    map[string]string `json:"headers"`
+		Query      map[string]string `json:"queryStringParameters"`
 		Body       string            `json:"body"`
 		Base64     bool              `json:"isBase64Encoded"`
 		Context    struct {
@@ -79,7 +81,7 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 		return fault.New(fault.UnsupportedEvent, "the payload of API Gateway is malformed")
 	}
 	authorizer, _ := strictjson.Object(p.Context.Authorizer)
-	r := httpRequest{id: p.Context.ID, body: p.Body, base64: p.Base64, authenticated: len(authorizer) > 0}
+	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64, authenticated: len(authorizer) > 0}
 	if v2 {
 		r.method, r.came = p.Context.HTTP.Method, time.UnixMilli(p.Context.Epoch)
 		_, route, _ := strings.Cut(p.RouteKey, " ")
@@ -113,31 +115,69 @@ func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpRes
 	}
 	ctx, cancel := context.WithDeadline(ctx, came.Add(httpTimeout))
 	defer cancel()
+	err := r.admit()
+	if err == nil {
+		switch r.path {
+		case "sync":
+			return h.serveSync(ctx, r, from)
+		default:
+			return h.serveStatus(ctx, r, from)
+		}
+	}
+	return h.refuse(ctx, err, r, from)
+}
+
+// allowed is the one method of each path.
+var allowed = map[string]string{"sync": http.MethodPost, "status": http.MethodGet}
+
+// admit refuses requests before their content is looked at.
+func (r httpRequest) admit() *fault.Error {
+	switch {
+	case !r.authenticated:
+		return fault.New(fault.Forbidden, "API Gateway did not authenticate the request")
+	case allowed[r.path] == "":
+		return fault.New(fault.NotFound, "no such path")
+	case allowed[r.path] != r.method:
+		return fault.New(fault.MethodNotAllowed, "the path takes %s alone", allowed[r.path])
+	}
+	return nil
+}
+
+func (h *Handler) serveSync(ctx context.Context, r httpRequest, from caller) httpResponse {
 	request, err := r.syncRequest()
 	if err != nil {
-		h.log.InfoContext(ctx, "refused", "error", err, "requestId", from.requestID)
-		return refuse(err, from, nil)
+		return h.refuse(ctx, err, r, from)
 	}
 	res := h.sync(ctx, from.request(request))
-	if res.Error == nil {
+	switch {
+	case res.Error == nil:
 		return respond(http.StatusOK, "application/json", res)
+	case res.Secret == (authsync.SecretRef{}):
+		return problemOf(res.Error, r, from, nil)
 	}
-	if res.Secret == (authsync.SecretRef{}) {
-		return refuse(res.Error, from, nil)
+	return problemOf(res.Error, r, from, &res)
+}
+
+func (h *Handler) serveStatus(ctx context.Context, r httpRequest, from caller) httpResponse {
+	for name, value := range r.query {
+		if name != "secretId" && name != "nextToken" || value == "" {
+			return h.refuse(ctx, fault.New(fault.BadRequest, "the query takes secretId and nextToken alone, not empty"), r, from)
+		}
 	}
-	return refuse(res.Error, from, &res)
+	status, err := h.syncer.Status(ctx, authsync.StatusRequest{SecretID: r.query["secretId"], NextToken: r.query["nextToken"], Home: from.home})
+	if err != nil {
+		return h.refuse(ctx, fault.From(err), r, from)
+	}
+	return respond(http.StatusOK, "application/json", status)
+}
+
+func (h *Handler) refuse(ctx context.Context, e *fault.Error, r httpRequest, from caller) httpResponse {
+	h.log.InfoContext(ctx, "refused", "error", e, "cause", cause(e), "requestId", from.requestID)
+	return problemOf(e, r, from, nil)
 }
 
 func (r httpRequest) syncRequest() (authsync.Request, *fault.Error) {
 	none := authsync.Request{}
-	switch {
-	case !r.authenticated:
-		return none, fault.New(fault.Forbidden, "API Gateway did not authenticate the request")
-	case r.path != "sync":
-		return none, fault.New(fault.NotFound, "no such path")
-	case r.method != http.MethodPost:
-		return none, fault.New(fault.MethodNotAllowed, "the path takes POST alone")
-	}
 	if kind, _, err := mime.ParseMediaType(r.contentType); r.contentType != "" && (err != nil || kind != "application/json") {
 		return none, fault.New(fault.UnsupportedMediaType, "the content type is not application/json")
 	}
@@ -187,14 +227,14 @@ func boolean(raw json.RawMessage) (value, ok bool) {
 	return string(raw) == "true", raw == nil || string(raw) == "true" || string(raw) == "false"
 }
 
-func refuse(e *fault.Error, from caller, result *authsync.Result) httpResponse {
+func problemOf(e *fault.Error, r httpRequest, from caller, result *authsync.Result) httpResponse {
 	a := respond(e.Status(), "application/problem+json", problem{
 		Type: "about:blank", Title: http.StatusText(e.Status()), Status: e.Status(), Detail: e.Message + ". " + e.Hint,
 		Code: e.Code, Retryable: e.Retryable, RequestID: from.requestID, Result: result,
 	})
 	switch e.Status() {
 	case http.StatusMethodNotAllowed:
-		a.Headers["Allow"] = http.MethodPost
+		a.Headers["Allow"] = allowed[r.path]
 	case http.StatusServiceUnavailable:
 		a.Headers["Retry-After"] = retryAfter
 	}

@@ -96,6 +96,7 @@ func TestHTTP(t *testing.T) {
 		{"wrong path", but(func(r *request) { r.route, r.path = "$default", "/nowhere" }), 404, fault.NotFound},
 		{"no path", but(func(r *request) { r.route, r.path = "$default", "/" }), 404, fault.NotFound},
 		{"wrong method", but(func(r *request) { r.route, r.method = "$default", "GET" }), 405, fault.MethodNotAllowed},
+		{"any other method", but(func(r *request) { r.route, r.method = "$default", "BREW" }), 405, fault.MethodNotAllowed},
 		{"form", but(func(r *request) { r.contentType = "application/x-www-form-urlencoded" }), 415, fault.UnsupportedMediaType},
 		{"broken content type", but(func(r *request) { r.contentType = "/;;" }), 415, fault.UnsupportedMediaType},
 		{"a body of 64 KiB and a byte", body(padded(64<<10 + 1)), 413, fault.PayloadTooLarge},

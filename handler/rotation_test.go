@@ -52,6 +52,23 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+func TestTheSampleOfARotationStep(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secrets.Create(secretName, w.value("first"))
+		next := w.value("next")
+		w.secrets.Stage(secretName, next, "NEXT")
+		token := w.secrets.StartRotation(secretName)
+		sample := strings.ReplaceAll(w.sample("rotation-step.json"), "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809", token)
+		if _, err := w.invoke(sample); err != nil {
+			t.Fatal(err)
+		}
+		w.secrets.MoveCurrent(secretName, token)
+		if _, value := w.secrets.Current(secretName); value != next {
+			t.Error("the pending version has another value than the staged one")
+		}
+	})
+}
+
 func TestRotationRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, step string

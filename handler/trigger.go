@@ -17,8 +17,9 @@ type (
 	eventSync  struct{ request authsync.Request } // of EventBridge: nobody waits for an answer
 	directSync struct{ request authsync.Request } // of lambda:Invoke
 	reconcile  struct{ request authsync.Request } // direct, or scheduled
-	ignored    struct{ why string }               // an event that is no reason to act
-	unknown    struct{ why string }               // an event that is none of ours: a retry would change nothing
+	status     struct{ request authsync.StatusRequest }
+	ignored    struct{ why string } // an event that is no reason to act
+	unknown    struct{ why string } // an event that is none of ours: a retry would change nothing
 	// and httpRequest, rotationStep, and *fault.Error for what is none of these
 )
 
@@ -166,6 +167,23 @@ func recogniseAction(p map[string]json.RawMessage) any {
 			return fault.New(fault.BadRequest, "reconcile takes nothing but dryRun, true or false")
 		}
 		return reconcile{authsync.Request{DryRun: dryRun}}
+	case "status":
+		secretID, ok1 := optional(p["secretId"])
+		nextToken, ok2 := optional(p["nextToken"])
+		delete(p, "secretId")
+		if delete(p, "nextToken"); !ok1 || !ok2 || len(p) > 0 {
+			return fault.New(fault.BadRequest, "status takes nothing but secretId and nextToken, which are strings and not empty")
+		}
+		return status{authsync.StatusRequest{SecretID: secretID, NextToken: nextToken}}
 	}
-	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile")
+	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile, status")
+}
+
+// optional is empty where raw is absent.
+func optional(raw json.RawMessage) (value string, ok bool) {
+	if raw == nil {
+		return "", true
+	}
+	value, ok = strictjson.String(raw)
+	return value, ok && value != ""
 }

@@ -50,6 +50,9 @@ func TestEachSampleDoesItsWork(t *testing.T) {
 		"http-api-sync.json":                 {Type: "http", ID: "Xy1zAbCdEfGHijk="},
 		"rest-api-sync.json":                 {Type: "http", ID: "8f2d6c1e-40b7-4f7c-9a55-2d9d1f1e7a63"},
 		"direct-sync.json":                   {Type: "direct", ID: "request-1"},
+		"direct-reconcile.json":              {Type: "reconcile", ID: "request-1"},
+		"direct-status.json":                 {}, // see TestSamplesThatReadOnly
+		"http-api-status.json":               {},
 		"rotation-step.json":                 {}, // see TestRotation
 	}
 	files, err := os.ReadDir(filepath.Join("..", "events"))
@@ -79,6 +82,20 @@ func TestEachSampleDoesItsWork(t *testing.T) {
 				}
 				if _, value := w.secrets.Current(secretName); w.holds() != secretIn(value) {
 					t.Error("Datadog does not hold AWSCURRENT")
+				}
+			})
+		})
+	}
+}
+
+func TestSamplesThatReadOnly(t *testing.T) {
+	for _, name := range []string{"direct-status.json", "http-api-status.json"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.secrets.Create(secretName, w.value("first"))
+				text, err := w.invoke(w.sample(name))
+				if err != nil || !strings.Contains(text, "never_synced") || len(w.published()) > 0 {
+					t.Errorf("answer: %s, %v", text, err)
 				}
 			})
 		})

@@ -33,6 +33,7 @@ func TestTemplateRole(t *testing.T) {
 	grants := []struct{ purpose, when, effect, actions, resources, condition string }{
 		{"write to its own log group", "", "Allow", "logs:CreateLogStream logs:PutLogEvents", "LogGroup.Arn", ""},
 		{"read credentials", "", "Allow", "secretsmanager:DescribeSecret secretsmanager:GetSecretValue", inScope, ""},
+		{"list the secrets", "", "Allow", "secretsmanager:ListSecrets", "*", ""},
 		{"record a push in one tag", "", "Allow", "secretsmanager:TagResource", inScope, onlyOurTag},
 		{"read the API key", "", "Allow", "secretsmanager:GetSecretValue", keySecret, ""},
 		{"read the application key", "DdAppKeySecretArn", "Allow", "secretsmanager:GetSecretValue", appKeySecret, ""},
@@ -88,6 +89,12 @@ func TestTemplateResources(t *testing.T) {
 		"HttpStage": fields{"ApiId": "HttpApi", "StageName": "$default", "AutoDeploy": true},
 		"HttpIntegration": fields{"ApiId": "HttpApi", "IntegrationType": "AWS_PROXY", "IntegrationUri": "Function.Arn",
 			"PayloadFormatVersion": "2.0", "TimeoutInMillis": 30_000},
+		"ScheduleGroup": fields{"Name": "sync"},
+		"Schedule": fields{"Description": "Repairs what events missed, and settles what was pushed", "GroupName": "ScheduleGroup",
+			"ScheduleExpression": "rate(15 minutes)", "FlexibleTimeWindow": fields{"Mode": "OFF"},
+			"Target": fields{"Arn": "Function.Arn", "RoleArn": "ScheduleRole.Arn", "Input": `{"action": "reconcile"}`,
+				"RetryPolicy":      fields{"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 5},
+				"DeadLetterConfig": fields{"Arn": "FailureQueue.Arn"}}},
 	} {
 		equal(t, want, any(s.properties(name)))
 	}
@@ -98,7 +105,15 @@ func TestTemplateResources(t *testing.T) {
 			granting = append(granting, name)
 		}
 	}
-	same(t, []string{"Role", "FailureQueuePolicy", "HttpPermission", "RotationPermission"}, granting)
+	same(t, []string{"Role", "FailureQueuePolicy", "HttpPermission", "RotationPermission", "ScheduleRole"}, granting)
+	schedule := s.properties("ScheduleRole")
+	same(t, []string{`Allow scheduler.amazonaws.com: sts:AssumeRole on itself if {"StringEquals":{"aws:SourceAccount":"111122223333"}}`},
+		statements(schedule["AssumeRolePolicyDocument"]))
+	same(t, []string{"Allow: lambda:InvokeFunction on Function.Arn", "Allow: sqs:SendMessage on FailureQueue.Arn"},
+		statements(schedule["Policies"].([]any)[0].(fields)["PolicyDocument"]))
+	for _, name := range []string{"Schedule", "ScheduleGroup", "ScheduleRole"} {
+		equal(t, nil, evaluate(t, map[string]string{"ReconcileSchedule": "none"}).section("Resources")[name])
+	}
 	equal(t, nil, evaluate(t, nil).section("Resources")["RotationPermission"])
 
 	function, rules := s.properties("Function"), []string{}
@@ -202,6 +217,7 @@ func TestTemplateParameters(t *testing.T) {
 		{"VerifyCredential", "true", "VERIFY_CREDENTIAL", "false", `"" True no`},
 		{"EnableHttpApi", "true", "", "false", `"" yes`},
 		{"EnableRotationFunction", "false", "", "true", `"" yes`},
+		{"ReconcileSchedule", "rate(15~minutes)", "", "none rate(1~hour) rate(2~days) cron(0/10~*~*~*~?~*)", `"" rate() rate(5) 15 cron() at(2030-01-01T00:00:00)`},
 		{"LogLevel", "info", "LOG_LEVEL", "debug warn error", `"" INFO trace`},
 		{"LogRetentionInDays", "30", "", "1 365 3653", `"" 0 2 31`},
 	}
@@ -211,12 +227,12 @@ func TestTemplateParameters(t *testing.T) {
 		names = append(names, row.name)
 		t.Run(row.name, func(t *testing.T) {
 			parameter := parameters[row.name].(fields)
-			fallback, accepted := "none", strings.Fields(row.accepted)
+			fallback, accepted := "none", words(row.accepted)
 			if value := parameter["Default"]; value != nil {
 				fallback = fmt.Sprint(value)
 				accepted = append(accepted, fallback)
 			}
-			equal(t, row.fallback, fallback)
+			equal(t, strings.ReplaceAll(row.fallback, "~", " "), fallback)
 			if parameter["Description"] == nil || (parameter["AllowedPattern"] == nil) != (parameter["ConstraintDescription"] == nil) {
 				t.Error("is not described")
 			}
@@ -225,7 +241,7 @@ func TestTemplateParameters(t *testing.T) {
 					t.Errorf("refuses %q", value)
 				}
 			}
-			for value := range strings.FieldsSeq(row.refused) {
+			for _, value := range words(row.refused) {
 				if value = strings.Trim(value, `"`); admits(parameter, value) {
 					t.Errorf("accepts %q", value)
 				}
@@ -243,6 +259,15 @@ func TestTemplateParameters(t *testing.T) {
 	same(t, names, slices.Collect(maps.Keys(parameters)))
 	same(t, names, grouped)
 	equal(t, names[0], s.sections["Parameters"].Content[0].Value) // --guided asks in the order of the template
+}
+
+// words splits s at spaces; a ~ stands for one inside a word.
+func words(s string) []string {
+	words := strings.Fields(s)
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "~", " ")
+	}
+	return words
 }
 
 func admits(parameter fields, value string) bool {

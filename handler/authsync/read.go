@@ -84,15 +84,24 @@ func (r reading) consistent() bool { return r.version() == r.value.VersionID }
 
 func (r reading) fits(e Event) bool { return e.VersionID == "" || e.VersionID == r.version() }
 
-// idle says why there is nothing to do for a secret, whatever its value.
+// idle says why there is nothing to do for the secret, whatever its value.
 func (r reading) idle() string {
+	if why := idle(r.Secret); why != noCurrent || r.noValue {
+		return why
+	}
+	return "" // the value is newer than the labels
+}
+
+const noCurrent = "the secret has no version labelled AWSCURRENT yet"
+
+func idle(s secretstore.Secret) string {
 	switch {
-	case r.Deleted:
+	case s.Deleted:
 		return "the secret is marked for deletion"
-	case r.Replica:
+	case s.Replica:
 		return "the secret is a replica: the function beside its primary does the work"
-	case r.noValue && r.version() == "":
-		return "the secret has no version labelled AWSCURRENT yet"
+	case s.Labelled(secretstore.Current) == "":
+		return noCurrent
 	}
 	return ""
 }

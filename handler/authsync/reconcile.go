@@ -42,7 +42,7 @@ type Reconciliation struct {
 // different for the next secret, and 25 s before the deadline.
 func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) (Reconciliation, error) {
 	started := s.now()
-	run := &reconcileRun{Syncer: s, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
+	run := &reconcileRun{Syncer: s, survey: survey{scope: s.scope, home: req.Home}, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
 	run.req.Trigger = Trigger{Type: "reconcile", ID: req.RequestID}
 	listing, cancel := withReserve(ctx)
 	defer cancel()
@@ -57,10 +57,9 @@ func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) 
 
 type reconcileRun struct {
 	*Syncer
-	req     Request // of which each secret gets a copy
-	told    func(Result)
-	there   *catalogue
-	holders map[string][]string // auth method id → ARNs of the secrets that record it, as listed
+	survey
+	req  Request // of which each secret gets a copy
+	told func(Result)
 
 	stopped atomic.Bool
 	mu      sync.Mutex
@@ -75,13 +74,16 @@ func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, 
 		return err
 	})
 	both.Go(func() error {
-		for secret, err := range r.secrets.List(ctx, r.scope.Prefix) {
-			if err != nil {
+		for next, more := "", true; more; more = next != "" {
+			var page []secretstore.Secret
+			var err error
+			if page, next, err = r.secrets.Page(ctx, r.survey.scope.Prefix, next); err != nil {
 				return err
 			}
-			idle := secret.Deleted || secret.Replica || secret.Labelled(secretstore.Current) == ""
-			if !idle && r.scope.Admit(secret.ARN, r.req.Home) == nil {
-				secrets = append(secrets, secret)
+			for _, secret := range page {
+				if r.inScope(secret) {
+					secrets = append(secrets, secret)
+				}
 			}
 		}
 		return nil
@@ -91,15 +93,9 @@ func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, 
 
 // sort counts the secrets by state and returns those that are due, most out of step first.
 func (r *reconcileRun) sort(secrets []secretstore.Secret) (dues []*due) {
-	r.holders = map[string][]string{}
-	for _, s := range secrets {
-		if s.Record.ID != "" {
-			r.holders[s.Record.ID] = append(r.holders[s.Record.ID], s.ARN)
-		}
-	}
+	r.hold(secrets)
 	for _, secret := range secrets {
-		d := &due{run: r, secret: secret}
-		d.judge(len(r.holders[secret.Record.ID]) > 1)
+		d := &due{run: r, secret: secret, reasons: r.judge(secret, r.shared(secret), r.now())}
 		r.count(stateOf(d.reasons), 1)
 		if stateOf(d.reasons) == Due {
 			dues = append(dues, d)
@@ -181,19 +177,12 @@ type due struct {
 	late      bool // it failed for what had stopped the run already
 }
 
-func (d *due) judge(shared bool) {
-	d.reasons = judge(d.secret, d.run.there.get(d.secret.Record.ID), d.run.now())
-	if shared {
-		d.reasons = append([]Reason{AuthMethodShared}, d.reasons...)
-	}
-}
-
 // sync looks at the labels anew, since lists may be minutes old, and syncs the secret if it still is due.
 func (d *due) sync(ctx context.Context) {
 	var fresh secretstore.Secret
 	if fresh, d.described = d.run.secrets.Describe(ctx, d.secret.ARN); d.described == nil {
 		d.secret = fresh
-		d.judge(d.isShared(ctx))
+		d.reasons = d.run.judge(fresh, d.isShared(ctx), d.run.now())
 		if state := stateOf(d.reasons); state != Due {
 			d.run.count(Due, -1)
 			d.run.count(state, 1)

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"iter"
 	"strings"
 	"time"
 
@@ -29,7 +28,7 @@ type secrets interface {
 	Value(ctx context.Context, id, label string) (secretstore.Value, error)
 	Describe(ctx context.Context, id string) (secretstore.Secret, error)
 	Record(ctx context.Context, arn string, r secretstore.Record) error
-	List(ctx context.Context, prefix string) iter.Seq2[secretstore.Secret, error]
+	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)
 }
 
 type authMethods interface {

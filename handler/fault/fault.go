@@ -51,7 +51,7 @@ var Table = []Row{
 	{BadRequest, http.StatusBadRequest, false, "the request is malformed", "Correct the request as the message says."},
 	{UnsupportedEvent, http.StatusBadRequest, false, "the payload is none that this function knows", "Compare it with the samples in events/."},
 	{Forbidden, http.StatusForbidden, false, "API Gateway did not authenticate the request", "Use IAM authorisation on the route and sign the request (SigV4)."},
-	{NotFound, http.StatusNotFound, false, "no such path", "Use POST /sync."},
+	{NotFound, http.StatusNotFound, false, "no such path", "Use POST /sync or GET /status."},
 	{MethodNotAllowed, http.StatusMethodNotAllowed, false, "the path has no such method", "Use the method in the Allow header."},
 	{PayloadTooLarge, http.StatusRequestEntityTooLarge, false, "the body is over 64 KiB", "Send only secretId and dryRun."},
 	{UnsupportedMediaType, http.StatusUnsupportedMediaType, false, "the body is not JSON", "Send Content-Type: application/json."},

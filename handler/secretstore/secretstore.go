@@ -5,7 +5,6 @@ package secretstore
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -114,29 +113,24 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 	}, nil
 }
 
-// List yields the secrets whose names begin with prefix, those marked for deletion aside. It ends with the first error.
-func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Secret, error] {
-	return func(yield func(Secret, error) bool) {
-		in := &sm.ListSecretsInput{MaxResults: aws.Int32(100), // the most there is
-			Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}
-		for {
-			out, err := s.api.ListSecrets(ctx, in)
-			if err != nil {
-				yield(Secret{}, classify(ctx, err))
-				return
-			}
-			for _, e := range out.SecretList {
-				// The filter knows no case, and takes words apart.
-				if strings.HasPrefix(aws.ToString(e.Name), prefix) && !yield(s.listed(e), nil) {
-					return
-				}
-			}
-			if out.NextToken == nil {
-				return
-			}
-			in.NextToken = out.NextToken
+// Page lists up to 100 secrets, those whose names begin with prefix, and the token of the next page, which is empty on the
+// last. Secrets marked for deletion are not listed. A token that Secrets Manager does not know is bad_request.
+func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secret, next string, err error) {
+	in := &sm.ListSecretsInput{MaxResults: aws.Int32(100), // the most there is
+		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}
+	if token != "" {
+		in.NextToken = &token
+	}
+	out, err := s.api.ListSecrets(ctx, in)
+	if err != nil {
+		return nil, "", classify(ctx, err)
+	}
+	for _, e := range out.SecretList {
+		if strings.HasPrefix(aws.ToString(e.Name), prefix) { // an emulator's filter is not as strict as AWS's
+			secrets = append(secrets, s.listed(e))
 		}
 	}
+	return secrets, aws.ToString(out.NextToken), nil
 }
 
 func (s *Store) listed(e types.SecretListEntry) Secret {
@@ -203,7 +197,7 @@ func classify(ctx context.Context, err error) error {
 		return fault.New(fault.SecretNotFound, "Secrets Manager has no such secret or version").Because(err)
 	case "AccessDeniedException", "DecryptionFailure", "EncryptionFailure":
 		return fault.New(fault.SecretAccessDenied, "Secrets Manager answered %s", code).Because(err)
-	case "InvalidParameterException", "ValidationException":
+	case "InvalidParameterException", "InvalidNextTokenException", "ValidationException":
 		return fault.New(fault.BadRequest, "Secrets Manager answered %s", code).Because(err)
 	case "ResourceExistsException":
 		return fault.New(fault.RotationRefused, "the version already has another value").Because(err)

@@ -1,0 +1,123 @@
+package handler_test
+
+import (
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler"
+)
+
+const (
+	keyARN    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:datadog/keys-AbC123"
+	appKeyARN = "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:dd!app-key-xyz789"
+)
+
+// environment is what the template's defaults and the required parameter make.
+func environment(changes ...string) func(string) string {
+	env := map[string]string{"DD_SITE": "datadoghq.com", "DD_API_URL": "", "DD_API_KEY_SECRET_ARN": keyARN, "DD_APP_KEY_SECRET_ARN": "",
+		"SECRET_NAME_PREFIX": "datadog/webhooks/", "EVENT_BUS_NAME": "default", "VERIFY_CREDENTIAL": "true", "LOG_LEVEL": "info", "AWS_REGION": "eu-central-1"}
+	for _, change := range changes {
+		name, value, _ := strings.Cut(change, "=")
+		env[name] = value
+	}
+	return func(name string) string { return env[name] }
+}
+
+func TestConfig(t *testing.T) {
+	defaults := handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keyARN, AppKeySecretARN: keyARN,
+		Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, LogLevel: slog.LevelInfo, Region: "eu-central-1"}
+	everything := handler.Config{Site: "datadoghq.eu", APIURL: "http://127.0.0.1:8080/dd", APIKeySecretARN: keyARN, AppKeySecretARN: appKeyARN,
+		Prefix: "a/", EventBus: "alerts", LogLevel: slog.LevelDebug, Region: "eu-central-1", AllowLoopback: true}
+	for name, tc := range map[string]struct {
+		changes []string
+		want    handler.Config
+	}{
+		"defaults": {nil, defaults},
+		"everything": {[]string{"DD_SITE=datadoghq.eu", "DD_API_URL=http://127.0.0.1:8080/dd", "DD_APP_KEY_SECRET_ARN=" + appKeyARN, "SECRET_NAME_PREFIX=a/",
+			"EVENT_BUS_NAME=alerts", "VERIFY_CREDENTIAL=false", "LOG_LEVEL=debug", "AWS_ENDPOINT_URL=http://127.0.0.1:4566"}, everything},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := handler.ReadConfig(environment(tc.changes...))
+			if diff := cmp.Diff(tc.want, got); diff != "" || err != nil {
+				t.Errorf("error %v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestConfigValues(t *testing.T) {
+	for parameter, tc := range map[string]struct {
+		env         string
+		good, wrong []string
+	}{
+		"DdSite": {"DD_SITE", []string{"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "ap1.datadoghq.com", "ap2.datadoghq.com", "uk1.datadoghq.com",
+			"datadoghq.eu", "ddog-gov.com", "us2.ddog-gov.com"}, []string{"", "DATADOGHQ.COM", "app.datadoghq.com", "us1.datadoghq.com", "datadoghq.com ", "evil.example.com", "https://datadoghq.com"}},
+		"DdApiUrl": {"DD_API_URL", []string{"", "https://proxy.example.com", "https://proxy.example.com:8443/dd/", "https://10.0.0.1"},
+			[]string{"http://proxy.example.com", "proxy.example.com", "https://u:p@proxy.example.com", "https://proxy.example.com?a=b", "https://proxy.example.com/?", "https://proxy.example.com/#x",
+				"https://127.0.0.1", "http://127.0.0.1:9001", "http://localhost:9001", "https://[::1]", "ftp://proxy.example.com", "https://", " "}},
+		"DdApiKeySecretArn": {"DD_API_KEY_SECRET_ARN", []string{keyARN, appKeyARN, strings.Replace(keyARN, "aws", "aws-cn", 1)},
+			[]string{"", "datadog/keys", keyARN[:len(keyARN)-7], keyARN + "9", "x" + keyARN, keyARN + "\n", strings.Replace(keyARN, "123456789012", "1234", 1), strings.Replace(keyARN, "secretsmanager", "ssm", 1), keyARN[:20]}},
+		"DdAppKeySecretArn": {"DD_APP_KEY_SECRET_ARN", []string{"", keyARN, appKeyARN}, []string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " "}},
+		"SecretNamePrefix":  {"SECRET_NAME_PREFIX", []string{"datadog/webhooks/", "a/", "A-z_0+=.@/x/"}, []string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "a?/", "${aws:x}/"}},
+		"EventBusName":      {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257)}},
+		"VerifyCredential":  {"VERIFY_CREDENTIAL", []string{"true", "false"}, []string{"", "True", "1", "yes", "off", " true"}},
+		"LogLevel":          {"LOG_LEVEL", []string{"debug", "info", "warn", "error"}, []string{"", "INFO", "trace", "info+1", "warning"}},
+	} {
+		for _, value := range tc.good {
+			if _, err := handler.ReadConfig(environment(tc.env + "=" + value)); err != nil {
+				t.Errorf("%s %q: %v", parameter, value, err)
+			}
+		}
+		for _, value := range tc.wrong {
+			got, err := handler.ReadConfig(environment(tc.env + "=" + value))
+			if err == nil || !strings.HasPrefix(err.Error(), "configuration: "+parameter+" ") || strings.Contains(err.Error(), ";") || got != (handler.Config{}) {
+				t.Errorf("%s %q: %v", parameter, value, err)
+			}
+		}
+	}
+}
+
+func TestConfigNamesEveryFaultAtOnce(t *testing.T) {
+	_, err := handler.ReadConfig(func(string) string { return "" })
+	if err == nil {
+		t.Fatal("an empty environment is a configuration")
+	}
+	_, all := handler.ReadConfig(environment("DD_SITE=x", "DD_API_URL=x", "DD_API_KEY_SECRET_ARN=x", "DD_APP_KEY_SECRET_ARN=x", "SECRET_NAME_PREFIX=x",
+		"EVENT_BUS_NAME= ", "VERIFY_CREDENTIAL=x", "LOG_LEVEL=x"))
+	if all == nil {
+		t.Fatal("a wrong environment is a configuration")
+	}
+	for said, want := range map[string]string{
+		err.Error(): "DdSite DdApiKeySecretArn SecretNamePrefix EventBusName VerifyCredential LogLevel",
+		all.Error(): "DdSite DdApiUrl DdApiKeySecretArn DdAppKeySecretArn SecretNamePrefix EventBusName VerifyCredential LogLevel",
+	} {
+		names := map[string]bool{}
+		for part := range strings.SplitSeq(strings.TrimPrefix(said, "configuration: "), "; ") {
+			name, _, _ := strings.Cut(part, " ")
+			names[name] = true
+		}
+		wanted := map[string]bool{}
+		for name := range strings.FieldsSeq(want) {
+			wanted[name] = true
+		}
+		if !maps.Equal(names, wanted) {
+			t.Errorf("named %v; want %v", names, wanted)
+		}
+	}
+}
+
+func TestLoopbackIsForAnEmulatorAlone(t *testing.T) {
+	for url, fine := range map[string]bool{"http://127.0.0.1:8080": true, "https://localhost": true, "http://[::1]:80": true,
+		"http://proxy.example.com": false, "http://10.0.0.1": false, "http://user@127.0.0.1": false, "http://127.0.0.1?x": false} {
+		if _, err := handler.ReadConfig(environment("DD_API_URL="+url, "AWS_ENDPOINT_URL=http://127.0.0.1:4566")); (err == nil) != fine {
+			t.Errorf("%s on an emulator: %v", url, err)
+		}
+		if _, err := handler.ReadConfig(environment("DD_API_URL=" + url)); err == nil {
+			t.Errorf("%s is accepted in a function", url)
+		}
+	}
+}

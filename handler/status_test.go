@@ -1,0 +1,137 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/fault"
+)
+
+// ask sends GET /status in either payload format.
+func (w *world) ask(query string, v2 bool) answer {
+	w.t.Helper()
+	if query == "" {
+		query = "null"
+	}
+	payload := fmt.Sprintf(`{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":%s,"requestContext":{"requestId":"r","authorizer":{"iam":{}},"http":{"method":"GET"}}}`, query)
+	if !v2 {
+		payload = fmt.Sprintf(`{"resource":"/status","path":"/status","httpMethod":"GET","queryStringParameters":%s,"requestContext":{"requestId":"r","identity":{"userArn":"arn:aws:iam::123456789012:user/alex"}}}`, query)
+	}
+	return w.http(payload)
+}
+
+func (w *world) status(query string) (s authsync.Status) {
+	w.t.Helper()
+	a := w.ask(query, true)
+	if a.StatusCode != 200 || json.Unmarshal([]byte(a.Body), &s) != nil {
+		w.t.Fatalf("status: %+v", a)
+	}
+	return s
+}
+
+func TestStatusFollowsASecret(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secrets.Create(secretName, w.value("first"))
+		version, _ := w.secrets.Current(secretName)
+		mustBe := func(state authsync.State, reasons ...authsync.Reason) authsync.SecretStatus {
+			t.Helper()
+			all := w.status("")
+			if diff := cmp.Diff(all, w.status(`{"secretId":"`+secretName+`"}`)); diff != "" {
+				t.Errorf("one and all differ:\n%s", diff)
+			}
+			if len(all.Secrets) != 1 || all.Secrets[0].State != state || cmp.Diff(append([]authsync.Reason{}, reasons...), all.Secrets[0].Reasons) != "" {
+				t.Fatalf("status: %+v; want %s, %v", all, state, reasons)
+			}
+			return all.Secrets[0]
+		}
+		mustBe(authsync.Due, authsync.NeverSynced)
+		w.reconcile()
+		got := mustBe(authsync.IsSettling, authsync.Settling)
+		pushed := time.Now().UTC()
+		want := authsync.SecretStatus{
+			Secret:     authsync.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version},
+			AuthMethod: &authsync.AuthMethodRef{ID: w.datadog.AuthMethods()[0].ID, Name: "payments", Site: "datadoghq.com"},
+			State:      authsync.IsSettling, Reasons: []authsync.Reason{authsync.Settling}, RecordedVersionID: version, PushedAt: &pushed,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("status (-want +got):\n%s", diff)
+		}
+		time.Sleep(11 * time.Minute)
+		mustBe(authsync.Due, authsync.NotSettled)
+		w.reconcile()
+		mustBe(authsync.InStep)
+		w.datadog.Delete(w.datadog.AuthMethods()[0].ID)
+		if got := mustBe(authsync.Due, authsync.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
+			t.Errorf("auth method: %+v", got.AuthMethod)
+		}
+		if n := w.secrets.Calls()["GetSecretValue"]; n != 2 {
+			t.Errorf("values were read %d times; want 2, for the pushes", n)
+		}
+	})
+}
+
+func TestStatusInPages(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for i := range 250 {
+			w.secrets.Create(fmt.Sprintf("%s-%d", secretName, i), "{}")
+		}
+		w.secrets.Create("elsewhere/payments", "{}")
+		seen, query := 0, ""
+		for range 3 {
+			page := w.status(query)
+			seen += len(page.Secrets)
+			token, _ := json.Marshal(page.NextToken)
+			query = `{"nextToken":` + string(token) + `}`
+			if more := page.NextToken != ""; more != (seen < 250) {
+				t.Fatalf("after %d secrets nextToken is %q", seen, page.NextToken)
+			}
+		}
+	})
+}
+
+func TestStatusRefused(t *testing.T) {
+	for query, want := range map[string]fault.Code{
+		`{"secretId":"elsewhere/payments"}`:                fault.SecretOutOfScope,
+		`{"secretId":"datadog/webhooks/nobody"}`:           fault.SecretNotFound,
+		`{"secretId":"` + secretName + `-deleted"}`:        fault.SecretNotFound,
+		`{"secretId":""}`:                                  fault.BadRequest,
+		`{"secretId":"datadog/webhooks/ü"}`:                fault.BadRequest,
+		`{"nextToken":"nonsense"}`:                         fault.BadRequest,
+		`{"secretid":"` + secretName + `"}`:                fault.BadRequest,
+		`{"secretId":"` + secretName + `","verbose":"ja"}`: fault.BadRequest,
+	} {
+		for _, v2 := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, payload 2.0: %v", query, v2), func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					w.secrets.Create(secretName, w.value("first"))
+					w.secrets.Create(secretName+"-deleted", w.value("first"))
+					w.secrets.Delete(secretName + "-deleted")
+					if p := w.ask(query, v2).problem(t); p.Code != string(want) {
+						t.Errorf("problem: %+v; want %s", p, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestStatusByDirectCall(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secrets.Create(secretName, w.value("first"))
+		text, err := w.invoke(`{"action":"status","secretId":"` + secretName + `"}`)
+		var s authsync.Status
+		if err != nil || json.Unmarshal([]byte(text), &s) != nil || len(s.Secrets) != 1 {
+			t.Errorf("answer: %s, %v", text, err)
+		}
+		for _, payload := range []string{`{"action":"status","secretId":7}`, `{"action":"status","all":true}`, `{"action":"reconcile","dryRun":"no"}`, `{"action":"reconcile","force":true}`} {
+			if _, err := w.invoke(payload); err == nil || fault.From(err).Code != fault.BadRequest {
+				t.Errorf("%s: %v", payload, err)
+			}
+		}
+	})
+}

@@ -21,6 +21,7 @@ type Config struct {
 	VerifyCredential bool
 	LogLevel         slog.Level
 	Region           string
+	FunctionName     string
 	AllowLoopback    bool // only on an emulator: see secretstore.URLFault
 }
 
@@ -44,6 +45,7 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		Prefix:          getenv("SECRET_NAME_PREFIX"),
 		EventBus:        getenv("EVENT_BUS_NAME"),
 		Region:          getenv("AWS_REGION"),
+		FunctionName:    getenv("AWS_LAMBDA_FUNCTION_NAME"),
 		AllowLoopback:   getenv("AWS_ENDPOINT_URL") != "",
 	}
 	var faults []string

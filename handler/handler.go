@@ -31,6 +31,7 @@ type Handler struct {
 	versions versions
 	scope    authsync.Scope
 	log      *slog.Logger
+	meter    meter
 	now      func() time.Time
 }
 
@@ -99,6 +100,7 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error
 		h.log.ErrorContext(ctx, "reconcile", "requestId", r.RequestID, "error", e, "cause", cause(e))
 		return nil, e
 	}
+	h.meter.reconcile(answer)
 	line := answer
 	line.Failures, line.Plans = nil, nil // each has a line of its own
 	h.log.InfoContext(ctx, "reconcile", "answer", line)
@@ -121,7 +123,7 @@ func (h *Handler) sync(ctx context.Context, r authsync.Request) authsync.Result 
 	return res
 }
 
-// tell writes the line that a sync leaves in the log. An event about a secret that is not ours is nobody's failure.
+// tell writes the line that a sync leaves in the log, and its metrics. An event about a secret that is not ours is nobody's failure.
 func (h *Handler) tell(ctx context.Context, res authsync.Result) {
 	level := slog.LevelInfo
 	attributes := []any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID, "durationMs", res.DurationMs}
@@ -142,6 +144,7 @@ func (h *Handler) tell(ctx context.Context, res authsync.Result) {
 		}
 	}
 	h.log.Log(ctx, level, "sync", attributes...)
+	h.meter.sync(res)
 }
 
 // cause is what led to e, for the log alone.

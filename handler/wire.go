@@ -66,6 +66,7 @@ func New(c Config, o Outside) *Handler {
 	}()
 	return &Handler{
 		syncer: authsync.New(work), versions: store, scope: scope, now: time.Now,
-		log: slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
+		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
+		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}
 }

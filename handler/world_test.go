@@ -58,7 +58,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 		w.tokens.AccessToken = tokenOf
 		keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
 		w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
-			AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1"}
+			AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1", FunctionName: "sync"}
 		for _, option := range options {
 			option(w)
 		}

@@ -105,18 +105,23 @@ func (r *Result) settle(recorded secretstore.Record, done *written) {
 	r.PreviousSecretSafeToRevoke = r.Outcome == Settled && done.verified
 }
 
-// detailType is the event's, or nothing where the result is not to be published: it is a dry run, nothing was done, or
-// there is no secret in scope to publish about.
+// Counts reports whether r is about a secret that there is, and that is in scope: others are nobody's success or failure.
+func (r *Result) Counts() bool {
+	return r.Error == nil || r.Error.Code != fault.SecretNotFound && r.Error.Code != fault.SecretOutOfScope && r.Error.Code != fault.BadRequest
+}
+
+// detailType is the event's, or nothing where the result is not to be published: it is a dry run, nothing was done, or it
+// does not count.
 func (r *Result) detailType() string {
-	switch r.Outcome {
-	case Created, Updated, Adopted:
+	switch {
+	case !r.Counts():
+		return ""
+	case r.Outcome == Created || r.Outcome == Updated || r.Outcome == Adopted:
 		return "Datadog Auth Method Synced"
-	case Settled:
+	case r.Outcome == Settled:
 		return "Datadog Auth Method Settled"
-	case Failed:
-		if r.Error.Code != fault.SecretNotFound && r.Error.Code != fault.SecretOutOfScope && r.Error.Code != fault.BadRequest {
-			return "Datadog Auth Method Sync Failed"
-		}
+	case r.Outcome == Failed:
+		return "Datadog Auth Method Sync Failed"
 	}
 	return ""
 }

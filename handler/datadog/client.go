@@ -26,6 +26,7 @@ type Client struct {
 	base string
 	http *http.Client
 	keys *Keyring
+	pace pace
 }
 
 // New makes a client for the API at base, such as https://api.datadoghq.com.
@@ -82,9 +83,17 @@ func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh := false
-	for attempt, started := 1, time.Now(); ; attempt++ {
-		body, failed := c.once(ctx, call, keys)
+	fresh, tried := false, time.Duration(0)
+	for attempt := 1; ; attempt++ {
+		if wait := c.pace.wait(call.method); wait > 0 {
+			if wait >= remaining(ctx) {
+				return nil, &Error{Status: http.StatusTooManyRequests, Reset: wait}
+			}
+			sleep(ctx, wait)
+		}
+		began := time.Now()
+		body, failed := c.once(ctx, call, keys, min(callTimeout, maxTrying-tried))
+		tried += time.Since(began)
 		if failed == nil {
 			return body, nil
 		}
@@ -98,15 +107,14 @@ func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 				continue
 			}
 		}
-		wait, again := retry(failed, call.method, attempt, time.Since(started), remaining(ctx))
+		wait, again := retry(failed, call.method, attempt, tried, remaining(ctx))
 		if !again {
 			return nil, failed
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, failed
+		if failed.Status != http.StatusTooManyRequests {
+			tried += wait
 		}
+		sleep(ctx, wait)
 	}
 }
 
@@ -114,8 +122,8 @@ func refused(e *Error) bool {
 	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
 }
 
-func (c *Client) once(ctx context.Context, call call, keys Keys) ([]byte, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (c *Client) once(ctx context.Context, call call, keys Keys, timeout time.Duration) ([]byte, *Error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var payload io.Reader
 	if call.writes() {
@@ -136,6 +144,7 @@ func (c *Client) once(ctx context.Context, call call, keys Keys) ([]byte, *Error
 		return nil, &Error{Cause: err}
 	}
 	defer resp.Body.Close()
+	c.pace.note(call.method, resp)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case resp.StatusCode != call.want:

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -129,7 +128,8 @@ func decodeOne(body []byte, id string, status int, err error) (AuthMethod, error
 }
 
 // decodeList reads the answer to a List: data tells each auth method's protocol alone, included the rest of it. An auth
-// method in data that included does not show would make a later decision blind to it, so that is an error.
+// method in data that included does not show would make a later decision blind to it, so that is an error; and so is an
+// item that tells no protocol.
 func decodeList(body []byte) ([]AuthMethod, error) {
 	var answer struct {
 		Data *[]struct {
@@ -143,7 +143,7 @@ func decodeList(body []byte) ([]AuthMethod, error) {
 	if json.Unmarshal(body, &answer) != nil || answer.Data == nil {
 		return nil, &Error{Status: http.StatusOK, Malformed: "no list of auth methods"}
 	}
-	methods := []AuthMethod{}
+	methods, shown := []AuthMethod{}, map[string]bool{}
 	for _, raw := range answer.Included {
 		var kind struct {
 			Type string `json:"type"`
@@ -158,10 +158,10 @@ func decodeList(body []byte) ([]AuthMethod, error) {
 			return nil, &Error{Status: http.StatusOK, Malformed: "an unusable auth method in the list"}
 		}
 		methods = append(methods, m)
+		shown[m.ID] = true
 	}
 	for _, d := range *answer.Data {
-		shown := slices.ContainsFunc(methods, func(m AuthMethod) bool { return m.ID == d.ID })
-		if d.Attributes.Protocol == protocol && !shown {
+		if p := d.Attributes.Protocol; (p == protocol || p == "") && !shown[d.ID] {
 			return nil, &Error{Status: http.StatusOK, Malformed: "a list that leaves out an auth method's attributes"}
 		}
 	}

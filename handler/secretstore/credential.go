@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -30,7 +31,7 @@ type Credential struct {
 // API, each also in camelCase; any other is the client secret alone. The error, secret_invalid, names every fault by
 // field and tells no value. allowLoopback admits http and loopback hosts in access_token_url.
 func ParseCredential(value sensitive.Text, allowLoopback bool) (Credential, error) {
-	text := strings.TrimSpace(strings.TrimPrefix(value.Reveal(), "\ufeff")) // some editors put a byte order mark first
+	text := strings.TrimFunc(value.Reveal(), func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
 	switch {
 	case text == "":
 		return Credential{}, fault.New(fault.SecretInvalid, "the secret's value is empty")
@@ -62,6 +63,8 @@ func (c Credential) States() bool {
 	return c.ClientID != "" && c.AccessTokenURL != "" && c.Audience != nil && c.Scope != nil
 }
 
+const byteOrderMark = '\ufeff' // which some editors put first
+
 type fields struct {
 	members map[string]json.RawMessage
 	faults  []string
@@ -75,7 +78,7 @@ func (f fields) credential(allowLoopback bool) (Credential, error) {
 		Audience:       f.clearable("audience"),
 		Scope:          f.clearable("scope"),
 		Name:           f.text("name"),
-		AuthMethodID:   f.text("auth_method_id", "authMethodId"),
+		AuthMethodID:   strings.ToLower(f.text("auth_method_id", "authMethodId")), // as Datadog spells ids
 	}
 	if raw := f.member("client_secret", "clientSecret"); raw == nil || strictjson.Null(raw) {
 		f.faults = append(f.faults, "client_secret is required")
@@ -163,11 +166,11 @@ func URLFault(s string, allowLoopback bool) string {
 }
 
 func isLoopback(host string) bool {
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+	if name := strings.ToLower(strings.TrimSuffix(host, ".")); name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && (ip.Unmap().IsLoopback() || ip.Unmap().IsUnspecified()) // Linux takes 0.0.0.0 for loopback
 }
 
 // IsUUID reports whether s is a UUID in its usual form of 36 characters.

@@ -37,7 +37,7 @@ func (r Record) String() string {
 }
 
 // ParseRecord reads a tag's value. No usable id, another site, or a date more than 5 minutes ahead of now makes it no
-// record at all; an id with anything else missing or malformed is a record of that id alone.
+// record at all; an id without a version, date, digest or site is a record of that id alone.
 func ParseRecord(tag, site string, now time.Time) Record {
 	part := map[string]string{}
 	repeated := false
@@ -54,7 +54,7 @@ func ParseRecord(tag, site string, now time.Time) Record {
 	if err == nil && at.After(now.Add(maxClockSkew)) {
 		return Record{}
 	}
-	r := Record{ID: part["id"], VersionID: part["version"], At: at.UTC(), Digest: part["digest"], Site: part["site"],
+	r := Record{ID: strings.ToLower(part["id"]), VersionID: part["version"], At: at.UTC(), Digest: part["digest"], Site: part["site"],
 		Verified: part["verified"] == "yes", Settled: part["state"] == "settled"}
 	if err != nil || r.VersionID == "" || r.Digest == "" || r.Site == "" {
 		return Record{ID: r.ID}

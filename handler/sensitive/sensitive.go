@@ -47,15 +47,18 @@ func (t Text) In(s string) bool {
 	if plain, err := url.QueryUnescape(s); err == nil && strings.Contains(plain, value) {
 		return true
 	}
-	for _, form := range []string{jsonEscaped(value), url.QueryEscape(value), url.PathEscape(value)} {
-		if strings.Contains(s, form) {
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) // JSON that does not escape <, > and &
+	for _, form := range []string{jsonEscaped(value), quoted, url.QueryEscape(value), url.PathEscape(value)} {
+		if strings.Contains(strings.ToLower(s), strings.ToLower(form)) {
 			return true
 		}
 	}
 	standard := strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	for shift := range 3 {
-		if form := base64At(shift, value); form != "" && strings.Contains(standard, form) {
-			return true
+		for _, plain := range []string{value, url.QueryEscape(value)} { // OAuth escapes before it encodes: RFC 6749 §2.3.1
+			if form := base64At(shift, plain); form != "" && strings.Contains(standard, form) {
+				return true
+			}
 		}
 	}
 	return false

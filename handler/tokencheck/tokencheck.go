@@ -88,8 +88,8 @@ func (k *Checker) Check(ctx context.Context, c Credential) Verdict {
 // answer is what one token request came to.
 type answer struct {
 	accepted bool
-	status   int // 0: none came
-	oauth    bool
+	status   int    // 0: none came
+	oauth    bool   // it is an OAuth error: the server knows the request for what it is, and refuses it
 	code     string // of an OAuth error, where it is a known one: RFC 6749 §5.2, RFC 8707
 	noHost   bool
 	text     string
@@ -98,9 +98,6 @@ type answer struct {
 func (a answer) asksForOtherStyle() bool {
 	return a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
 }
-
-// conclusive: the server knows the request for what it is and refuses it.
-func (a answer) conclusive() bool { return a.oauth || a.status == http.StatusUnauthorized }
 
 func (a answer) rejects() bool {
 	return a.status == http.StatusUnauthorized ||
@@ -117,7 +114,7 @@ func judge(answers []answer) (Outcome, answer) {
 	if last.noHost || last.status == http.StatusNotFound || last.status >= 300 && last.status < 400 { // 1
 		return Rejected, last
 	}
-	everyStyle := len(answers) == 2 && answers[0].conclusive() && answers[1].conclusive()
+	everyStyle := len(answers) == 2 && answers[0].oauth && answers[1].oauth
 	if i := slices.IndexFunc(answers, answer.rejects); everyStyle && i >= 0 { // 2
 		return Rejected, answers[i]
 	}

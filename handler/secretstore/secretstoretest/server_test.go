@@ -305,6 +305,74 @@ func TestTagText(t *testing.T) {
 	}
 }
 
+func TestPages(t *testing.T) {
+	s := &secretstoretest.Server{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		s.Create(name, "one")
+	}
+	page := func(size int32, token *string) (names string, next *string, err error) {
+		out, err := s.ListSecrets(t.Context(), &sm.ListSecretsInput{MaxResults: &size, NextToken: token})
+		if err != nil {
+			return "", nil, err
+		}
+		for _, e := range out.SecretList {
+			names += *e.Name
+		}
+		return names, out.NextToken, nil
+	}
+	t.Run("what goes and comes shifts nothing", func(t *testing.T) {
+		first, token, err := page(2, nil)
+		if err != nil || token == nil {
+			t.Fatal(token, err)
+		}
+		s.Delete("a")
+		s.Create("e", "one")
+		rest, token, err := page(100, token)
+		if err != nil || token != nil {
+			t.Error(token, err)
+		}
+		s.Restore("a")
+		want(t, "pages", []string{"ab", "cde"}, []string{first, rest})
+	})
+	t.Run("refused", func(t *testing.T) {
+		for _, size := range []int32{0, 101} {
+			if _, _, err := page(size, nil); !isCode(err, "InvalidParameterException") {
+				t.Errorf("MaxResults %d: %v", size, err)
+			}
+		}
+		for _, token := range []string{"x", "-1", "99"} {
+			if _, _, err := page(1, &token); !isCode(err, "InvalidNextTokenException") {
+				t.Errorf("NextToken %s: %v", token, err)
+			}
+		}
+	})
+}
+
+func isCode(err error, code string) bool {
+	e, ok := errors.AsType[smithy.APIError](err)
+	return ok && e.ErrorCode() == code
+}
+
+func TestHelpersPanicWhereRefused(t *testing.T) {
+	s := &secretstoretest.Server{}
+	s.Create("a", "one")
+	for name, do := range map[string]func(){
+		"unknown secret":  func() { s.Put("b", "one") },
+		"unknown version": func() { s.MoveCurrent("a", "v") },
+		"name taken":      func() { s.Create("a", "two") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+				want(t, "value", "one", text(t.Context(), s, "a")) // and no lock is held
+			}()
+			do()
+		})
+	}
+}
+
 // Run with -race.
 func TestConcurrency(t *testing.T) {
 	s := &secretstoretest.Server{OnLabel: func(secretstoretest.Event) {}}

@@ -22,6 +22,9 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
 	cd handler/datadog/datadogtest/official && go test ./...
 
+readme: ## Make README's tables from the template and the code
+	README=write go test -count=1 -run TestReadme ./cmd/demo
+
 build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOARCH choose another machine
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \
 		-ldflags "-s -w" -o "$(ARTIFACTS_DIR)/bootstrap" ./cmd/bootstrap
@@ -32,4 +35,4 @@ $(STATICCHECK):
 	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
 	@mv $(TOOLS)/staticcheck $@
 
-.PHONY: help run test lint conformance build-Function
+.PHONY: help run test lint conformance readme build-Function

@@ -22,6 +22,10 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
 	cd handler/datadog/datadogtest/official && go test ./...
 
+bench: ## Calls, allocations, 10,000 secrets, and the time of init
+	BENCH=1 go test -count=1 -run 'TenThousand|Waits' -bench . -v ./handler | grep -v '^=== '
+	go test -run '^$$' -bench . -benchtime 40x ./cmd/bootstrap
+
 readme: ## Make README's tables from the template and the code
 	README=write go test -count=1 -run TestReadme ./cmd/demo
 
@@ -35,4 +39,4 @@ $(STATICCHECK):
 	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
 	@mv $(TOOLS)/staticcheck $@
 
-.PHONY: help run test lint conformance readme build-Function
+.PHONY: help run test lint conformance bench readme build-Function

@@ -36,7 +36,7 @@ const (
 
 // world is the whole function, wired as in Lambda, among stand-ins for all that it reaches, in virtual time.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	secrets *secretstoretest.Server
 	datadog *datadogtest.Server
 	tokens  *tokentest.Server
@@ -53,12 +53,7 @@ type world struct {
 func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey), tokens: tokentest.New(),
-			bus: &eventbustest.Bus{}, log: &buffer{}, secret: []string{apiKey, appKey, tokenOf}}
-		w.tokens.AccessToken = tokenOf
-		keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
-		w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
-			AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1", FunctionName: "sync"}
+		w := newWorld(t)
 		for _, option := range options {
 			option(w)
 		}
@@ -71,11 +66,26 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 
 const tokenOf = "canary-of-the-access-token"
 
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey), tokens: tokentest.New(),
+		bus: &eventbustest.Bus{}, log: &buffer{}, secret: []string{apiKey, appKey, tokenOf}}
+	w.tokens.AccessToken = tokenOf
+	keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
+	w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
+		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1", FunctionName: "sync"}
+	return w
+}
+
+// start starts the function and lets it read the keys.
 func (w *world) start() {
-	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Datadog: standin.Hosts{"api.datadoghq.com": w.datadog},
-		Tokens: standin.Hosts{"idp.example.com": w.tokens}, Log: w.log})
+	w.wire()
 	synctest.Wait()
 	w.secrets.ResetCalls()
+}
+
+func (w *world) wire() {
+	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Datadog: standin.Hosts{"api.datadoghq.com": w.datadog},
+		Tokens: standin.Hosts{"idp.example.com": w.tokens}, Log: w.log})
 }
 
 // value is a secret's value that states everything, with a client secret of that name, which the identity provider honours.

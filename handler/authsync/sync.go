@@ -133,6 +133,7 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 			}
 			return done, nil
 		}
+		req.Event.VersionID = "" // it was seen, or overtaken: a later look need not wait for it
 		res.Secret.VersionID = r.value.VersionID
 		next, err := s.write(ctx, r, done, req, due, res)
 		if next != nil {

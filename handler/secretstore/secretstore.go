@@ -92,6 +92,9 @@ func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, e
 	if err != nil {
 		return Value{}, classify(ctx, err)
 	}
+	if out.SecretString == nil && out.SecretBinary == nil { // so an emulator answers; AWS says that there is none
+		return Value{}, fault.New(fault.SecretNotFound, "the version has no value")
+	}
 	text := aws.ToString(out.SecretString)
 	if out.SecretString == nil {
 		text = string(out.SecretBinary)

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/cmd/demo/system"
+)
+
+func TestHTTP(t *testing.T) {
+	u := newUser(t)
+	mine := fmt.Sprintf(`{"secretId": %q}`, u.secretName)
+	asText, asJSON := http.Header{"Content-Type": {"text/plain"}}, http.Header{"Content-Type": {"application/json"}}
+
+	for _, c := range []struct {
+		name         string
+		method, path string
+		header       http.Header
+		body         string
+		status       int
+		code         string
+	}{
+		{"no such path", "GET", "/nowhere", nil, "", 404, "not_found"},
+		{"wrong method", "GET", "/sync", nil, "", 405, "method_not_allowed"},
+		{"empty body", "POST", "/sync", asJSON, "", 400, "bad_request"},
+		{"malformed body", "POST", "/sync", asJSON, `{"secretId": `, 400, "bad_request"},
+		{"unknown field", "POST", "/sync", asJSON, `{"secretId": "a", "client_secret": "b"}`, 400, "bad_request"},
+		{"wrong type", "POST", "/sync", asJSON, `{"secretId": 1}`, 400, "bad_request"},
+		{"not JSON", "POST", "/sync", asText, mine, 415, "unsupported_media_type"},
+		{"too large", "POST", "/sync", asJSON, `{"secretId": "` + strings.Repeat("a", 64<<10) + `"}`, 413, "payload_too_large"},
+		{"out of scope", "POST", "/sync", asJSON, `{"secretId": "another/secret"}`, 403, "secret_out_of_scope"},
+		{"Datadog's keys", "POST", "/sync", asJSON, `{"secretId": "` + u.KeySecretARN + `"}`, 403, "secret_out_of_scope"},
+		{"no such secret", "POST", "/sync", asJSON, `{"secretId": "datadog/webhooks/nobody"}`, 404, "secret_not_found"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u := u.in(t)
+			answer := u.asks(c.method, c.path, c.header, c.body, true)
+			u.isProblem(answer, c.status, c.code)
+			if c.status == http.StatusMethodNotAllowed && answer.Header.Get("Allow") == "" {
+				t.Error("no Allow")
+			}
+		})
+	}
+	for _, path := range []string{"/sync", "/nowhere"} {
+		if answer := u.asks("POST", path, nil, mine, false); answer.Status != http.StatusForbidden {
+			t.Errorf("%s without a signature: %d, want 403", path, answer.Status)
+		}
+	}
+	if n := u.writes(); n != 0 {
+		t.Fatalf("Datadog got %d writes from requests that ask for none", n)
+	}
+
+	plan := u.asks("POST", "/sync", nil, fmt.Sprintf(`{"secretId": %q, "dryRun": true}`, u.secretARN), true)
+	if got := u.document(plan); plan.Status != http.StatusOK || got.Outcome != "planned" || !bytes.Contains(got.Plan, []byte(`"create"`)) {
+		t.Errorf("a dry run: %d %s", plan.Status, plan.Body)
+	}
+	if n := u.writes(); n != 0 {
+		t.Fatalf("Datadog got %d writes from a dry run", n)
+	}
+
+	synced := u.asks("POST", "/sync", nil, mine, true)
+	got := u.document(synced)
+	if synced.Status != http.StatusOK || got.Outcome != "created" || got.Trigger.Type != "http" || got.LagMs != nil {
+		t.Errorf("a sync: %d %s", synced.Status, synced.Body)
+	}
+	if kind := synced.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
+		t.Errorf("Content-Type %q", kind)
+	}
+	u.datadogHolds(u.first)
+	event := u.result(got.Secret.VersionID)
+	if diff := cmp.Diff(got, event.Detail); diff != "" {
+		t.Error("the answer and the event differ (-answer +event):\n" + diff)
+	}
+}
+
+// asks calls the HTTP API.
+func (u *user) asks(method, path string, header http.Header, body string, signed bool) system.Answer {
+	u.t.Helper()
+	answer, err := u.HTTP(u.ctx, method, path, header, body, signed)
+	u.must(err)
+	answers.add(string(answer.Body))
+	return answer
+}
+
+func (u *user) document(answer system.Answer) (result system.Result) {
+	u.t.Helper()
+	u.must(json.Unmarshal(answer.Body, &result))
+	return result
+}
+
+// problem is RFC 9457's problem details, with ours.
+type problem struct {
+	Type, Title, Detail, Code, RequestID string
+	Status                               int
+	Retryable                            *bool
+	Result                               system.Result
+}
+
+// isProblem checks that the answer is a problem document of that code.
+func (u *user) isProblem(answer system.Answer, status int, code string) (p problem) {
+	u.t.Helper()
+	if err := json.Unmarshal(answer.Body, &p); err != nil {
+		u.t.Errorf("%d %s: %v", answer.Status, answer.Body, err)
+		return p
+	}
+	if answer.Status != status || p.Code != code || p.Status != status || p.Type == "" || p.Title == "" || p.Detail == "" ||
+		p.RequestID == "" || p.Retryable == nil || answer.Header.Get("Content-Type") != "application/problem+json" {
+		u.t.Errorf("%d %v %s, want the problem %d %s", answer.Status, answer.Header, answer.Body, status, code)
+	}
+	return p
+}

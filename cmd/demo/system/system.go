@@ -1,0 +1,178 @@
+// Package system starts the whole system on one machine: an AWS emulator with
+// the stack of template.yaml deployed to it, and stand-ins for Datadog and for
+// an identity provider. Everything listens on 127.0.0.1 alone.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
+)
+
+// Options say what to start.
+type Options struct {
+	Root      string            // folder of go.mod; "" = the working directory's or the nearest above it
+	Name      string            // of this system's folder in .run; two of one name wait for each other
+	Log       io.Writer         // what is being done, line by line; nil = not told
+	Overrides map[string]string // template parameters, over this package's own choice; results are read from the default bus
+}
+
+// System is a running system.
+type System struct {
+	Datadog *datadogtest.Server // Datadog's API
+	Tokens  *tokentest.Server   // the identity provider's token endpoint
+	Stack   Stack
+	Folder  string // where the log files are
+
+	TokenURL     string // of the token endpoint
+	KeySecretARN string // of the secret that holds Datadog's keys
+
+	datadogURL string
+	keys       []string   // that Datadog has or had
+	cfg        aws.Config // the emulator's administrator
+	function   function
+	events     *queue[Event]
+	failures   *queue[FailedInvocation]
+	stops      []func() // last first
+}
+
+// Start starts a system. ctx ends the start, not the system: that is Stop's to
+// do, and the operating system's when this process ends without it.
+func Start(ctx context.Context, o Options) (_ *System, err error) {
+	s := &System{keys: newKeys()}
+	defer func() {
+		if err != nil {
+			s.Stop()
+		}
+	}()
+	say := func(format string, args ...any) {
+		if o.Log != nil {
+			fmt.Fprintf(o.Log, format+"\n", args...)
+		}
+	}
+	root, err := findRoot(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := s.folders(ctx, root, o.Name, say)
+	if err != nil {
+		return nil, err
+	}
+	bin, err := tools(ctx, root, s.Folder, say)
+	if err != nil {
+		return nil, err
+	}
+
+	say("Starting the AWS emulator, and stand-ins for Datadog and an identity provider")
+	s.startStandIns()
+	emulator, err := startEmulator(ctx, bin, s.Folder, tmp)
+	if err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, emulator.leash.stop)
+	s.cfg = admin(emulator.url)
+
+	say("Building and deploying the stack with SAM: some twenty seconds")
+	if err := s.createKeySecret(ctx); err != nil {
+		return nil, err
+	}
+	template, err := build(ctx, root, bin, s.Folder, tmp)
+	if err != nil {
+		return nil, err
+	}
+	parameters := map[string]string{
+		"DdApiKeySecretArn":      s.KeySecretARN,
+		"DdApiUrl":               s.datadogURL,
+		"EnableRotationFunction": "true",
+		"LogLevel":               "debug",
+	}
+	maps.Copy(parameters, o.Overrides)
+	if s.Stack, err = deploy(ctx, root, bin, s.Folder, template, s.cfg, parameters); err != nil {
+		return nil, err
+	}
+	if s.function, err = describeFunction(ctx, s.cfg, s.Stack.FunctionName); err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, s.SaveLogs)
+	if s.events, err = subscribe(ctx, s.cfg); err != nil {
+		return nil, err
+	}
+	s.failures = &queue[FailedInvocation]{cfg: s.cfg, url: s.Stack.FailureQueueURL}
+	return s, nil
+}
+
+// Stop ends everything that Start started. The logs stay.
+func (s *System) Stop() {
+	for len(s.stops) > 0 {
+		last := len(s.stops) - 1
+		s.stops[last]()
+		s.stops = s.stops[:last]
+	}
+}
+
+// SecretsManager is a client with every permission.
+func (s *System) SecretsManager() *secretsmanager.Client {
+	return secretsmanager.NewFromConfig(s.cfg)
+}
+
+// Endpoint is the emulator's address: AWS_ENDPOINT_URL.
+func (s *System) Endpoint() string { return *s.cfg.BaseEndpoint }
+
+// folders makes the folder of logs, which stays, and one for everything else
+// that a system writes, which goes with it.
+func (s *System) folders(ctx context.Context, root, name string, say func(string, ...any)) (tmp string, err error) {
+	if name == "" {
+		name = "system"
+	}
+	s.Folder = filepath.Join(root, ".run", name)
+	tmp = filepath.Join(s.Folder, "tmp")
+	if err := os.MkdirAll(s.Folder, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lock(ctx, s.Folder+".lock", say)
+	if err != nil {
+		return "", err
+	}
+	s.stops = append(s.stops, unlock)
+	if err := os.RemoveAll(s.Folder); err != nil {
+		return "", err
+	}
+	s.stops = append(s.stops, func() { os.RemoveAll(tmp) })
+	return tmp, os.MkdirAll(tmp, 0o755)
+}
+
+// startStandIns listens for what is not AWS.
+func (s *System) startStandIns() {
+	s.Datadog = datadogtest.New(s.keys[0], s.keys[1])
+	s.Tokens = tokentest.New()
+	datadog, tokens := httptest.NewServer(s.Datadog), httptest.NewServer(s.Tokens)
+	s.stops = append(s.stops, datadog.Close, tokens.Close)
+	s.datadogURL, s.TokenURL = datadog.URL, tokens.URL+"/oauth2/token"
+}
+
+// findRoot returns the folder of go.mod, from dir or the working directory up.
+func findRoot(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", errors.New("no go.mod in " + dir + " or above it")
+		}
+	}
+}

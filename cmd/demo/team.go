@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+)
+
+const prefix = "datadog/webhooks/" // the template's SecretNamePrefix
+
+// clientSecretMark is in every client secret, so that a leak of any can be found.
+const clientSecretMark = "confidential-"
+
+// team owns a client of the identity provider, and the secret in AWS with the
+// client's credential.
+type team struct {
+	*system.System
+	name       string // of the client, and of the auth method
+	secretName string
+	secretARN  string
+	first      string // the client secret that it began with
+}
+
+// newTeam makes a team and stores its first client secret. On AWS that is an event, as any
+// later version is; on the emulator it is none.
+func newTeam(ctx context.Context, s *system.System, name string) (*team, error) {
+	t := &team{System: s, name: name, secretName: prefix + name}
+	t.first = t.newClientSecret()
+	created, err := s.SecretsManager().CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: &t.secretName, SecretString: aws.String(t.credential(t.first)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create secret %s: %w", t.secretName, err)
+	}
+	t.secretARN = *created.ARN
+	return t, nil
+}
+
+// newClientSecret has the identity provider issue another client secret.
+func (t *team) newClientSecret() string {
+	secret := clientSecretMark + rand.Text()
+	t.Tokens.Allow(t.name, secret)
+	return secret
+}
+
+// rotate stores a client secret as AWSCURRENT, and returns its version.
+func (t *team) rotate(ctx context.Context, clientSecret string) (versionID string, err error) {
+	return t.put(ctx, t.credential(clientSecret))
+}
+
+func (t *team) put(ctx context.Context, value string) (versionID string, err error) {
+	put, err := t.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: &t.secretARN, SecretString: &value,
+	})
+	if err != nil {
+		return "", fmt.Errorf("put a version of %s: %w", t.secretName, err)
+	}
+	return *put.VersionId, nil
+}
+
+// credential is the secret's value.
+func (t *team) credential(clientSecret string) string {
+	value, err := json.Marshal(map[string]string{
+		"client_id": t.name, "client_secret": clientSecret, "access_token_url": t.TokenURL, "scope": "read:webhooks",
+	})
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(value)
+}
+
+// authMethod is what Datadog holds of the team.
+func (t *team) authMethod() (held datadogtest.AuthMethod, ok bool) {
+	for _, m := range t.Datadog.AuthMethods() {
+		if m.Name == t.name {
+			return m, true
+		}
+	}
+	return held, false
+}
+
+// holds is an error unless Datadog holds the client secret.
+func (t *team) holds(clientSecret string) error {
+	switch m, ok := t.authMethod(); {
+	case !ok:
+		return fmt.Errorf("auth method %s does not exist at Datadog", t.name)
+	case m.ClientSecret != clientSecret:
+		return fmt.Errorf("auth method %s at Datadog holds another client secret", t.name)
+	}
+	return nil
+}
+
+// writes is how many writes Datadog was asked for.
+func (t *team) writes() (n int) {
+	for _, call := range t.Datadog.Calls() {
+		if call.Method != http.MethodGet {
+			n++
+		}
+	}
+	return n
+}

@@ -83,9 +83,7 @@ func (h *Handler) event(ctx context.Context, r authsync.Request) (any, error) {
 }
 
 func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
-	if r.Trigger.ID == "" {
-		r.Trigger.ID = r.RequestID
-	}
+	r.Trigger.ID = r.RequestID
 	res := h.sync(ctx, r)
 	if res.Error != nil {
 		return nil, res.Error
@@ -97,10 +95,12 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error
 	answer, err := h.syncer.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
 	if err != nil {
 		e := fault.From(err)
-		h.log.ErrorContext(ctx, "reconcile", "requestId", r.RequestID, "error", e, "cause", cause(e))
+		h.log.ErrorContext(ctx, "reconcile", "requestId", r.RequestID, "error", e)
 		return nil, e
 	}
-	h.meter.reconcile(answer)
+	if !answer.DryRun {
+		h.meter.reconcile(answer)
+	}
 	line := answer
 	line.Failures, line.Plans = nil, nil // each has a line of its own
 	h.log.InfoContext(ctx, "reconcile", "answer", line)
@@ -111,48 +111,42 @@ func (h *Handler) status(ctx context.Context, r authsync.StatusRequest, from cal
 	answer, err := h.syncer.Status(ctx, r)
 	if err != nil {
 		e := fault.From(err)
-		h.log.ErrorContext(ctx, "status", "requestId", from.requestID, "error", e, "cause", cause(e))
+		h.log.ErrorContext(ctx, "status", "requestId", from.requestID, "error", e)
 		return nil, e
 	}
 	return answer, nil
 }
 
-func (h *Handler) sync(ctx context.Context, r authsync.Request) authsync.Result {
+func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) authsync.Result {
 	res := h.syncer.Sync(ctx, r)
-	h.tell(ctx, res)
+	h.tell(ctx, res, also...)
 	return res
 }
 
-// tell writes the line that a sync leaves in the log, and its metrics. An event about a secret that is not ours is nobody's failure.
-func (h *Handler) tell(ctx context.Context, res authsync.Result) {
-	level := slog.LevelInfo
-	attributes := []any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID, "durationMs", res.DurationMs}
+// tell writes the line that a sync leaves in the log, with also, and its metrics. An event about a secret that is not
+// ours is nobody's failure.
+func (h *Handler) tell(ctx context.Context, res authsync.Result, also ...any) {
+	line := append([]any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID,
+		"durationMs", res.DurationMs, "stepsMs", res.StepsMs, "dryRun", res.DryRun}, also...)
 	if res.AuthMethod != nil {
-		attributes = append(attributes, "authMethod", res.AuthMethod, "verification", res.Verification)
+		line = append(line, "authMethod", res.AuthMethod, "verification", res.Verification)
 	}
 	if res.LagMs != nil {
-		attributes = append(attributes, "lagMs", *res.LagMs)
+		line = append(line, "lagMs", *res.LagMs)
 	}
 	if len(res.Warnings) > 0 {
-		attributes = append(attributes, "warnings", res.Warnings)
+		line = append(line, "warnings", res.Warnings)
 	}
+	level := slog.LevelInfo
 	if res.Error != nil {
 		level = slog.LevelError
-		attributes = append(attributes, "error", res.Error, "cause", cause(res.Error))
-		if asynchronous := res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"; asynchronous && res.Error.Code == fault.SecretOutOfScope {
+		line = append(line, "error", res.Error)
+		if res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail") {
 			level = slog.LevelDebug
 		}
 	}
-	h.log.Log(ctx, level, "sync", attributes...)
+	h.log.Log(ctx, level, "sync", line...)
 	h.meter.sync(res)
-}
-
-// cause is what led to e, for the log alone.
-func cause(e *fault.Error) string {
-	if inner := e.Unwrap(); inner != nil {
-		return inner.Error()
-	}
-	return ""
 }
 
 // caller is what Lambda says of an invocation.

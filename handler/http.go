@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -30,6 +31,7 @@ type httpRequest struct {
 	body          string
 	base64        bool
 	authenticated bool
+	caller        string // ARN, where IAM authorised it
 }
 
 // httpResponse is what both payload formats take for an answer.
@@ -81,7 +83,12 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 		return fault.New(fault.UnsupportedEvent, "the payload of API Gateway is malformed")
 	}
 	authorizer, _ := strictjson.Object(p.Context.Authorizer)
-	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64, authenticated: len(authorizer) > 0}
+	var iam struct {
+		UserARN string `json:"userArn"`
+	}
+	_ = json.Unmarshal(authorizer["iam"], &iam)
+	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64, authenticated: len(authorizer) > 0,
+		caller: cmp.Or(iam.UserARN, p.Context.Identity.UserARN)}
 	if v2 {
 		r.method, r.came = p.Context.HTTP.Method, time.UnixMilli(p.Context.Epoch)
 		_, route, _ := strings.Cut(p.RouteKey, " ")
@@ -148,7 +155,7 @@ func (h *Handler) serveSync(ctx context.Context, r httpRequest, from caller) htt
 	if err != nil {
 		return h.refuse(ctx, err, r, from)
 	}
-	res := h.sync(ctx, from.request(request))
+	res := h.sync(ctx, from.request(request), "caller", r.caller)
 	switch {
 	case res.Error == nil:
 		return respond(http.StatusOK, "application/json", res)
@@ -172,7 +179,7 @@ func (h *Handler) serveStatus(ctx context.Context, r httpRequest, from caller) h
 }
 
 func (h *Handler) refuse(ctx context.Context, e *fault.Error, r httpRequest, from caller) httpResponse {
-	h.log.InfoContext(ctx, "refused", "error", e, "cause", cause(e), "requestId", from.requestID)
+	h.log.InfoContext(ctx, "refused", "error", e, "caller", r.caller, "requestId", from.requestID)
 	return problemOf(e, r, from, nil)
 }
 

@@ -41,11 +41,11 @@ type meter struct {
 
 func (m meter) sync(res authsync.Result) {
 	name, counts := outcomeMetric[res.Outcome]
-	if !counts || !res.Counts() {
+	if !counts || !res.Counts() || res.DryRun {
 		return
 	}
 	values := map[string]float64{name: 1, "SyncDuration": float64(res.DurationMs)}
-	if res.LagMs != nil {
+	if res.LagMs != nil && res.Trigger.Type == "label" { // a trail may be minutes late
 		values["AlertGap"] = float64(*res.LagMs) / 1000
 	}
 	m.emit(values)

@@ -57,6 +57,9 @@ func TestMetrics(t *testing.T) {
 		w.secrets.Create(secretName+"-bad", "{}")
 		w.reconcile()
 		_, _ = w.sync("elsewhere/payments") // nobody's
+		for _, dry := range []string{`{"action":"sync","secretId":"` + secretName + `-bad","dryRun":true}`, `{"action":"reconcile","dryRun":true}`} {
+			_, _ = w.invoke(dry)
+		}
 		want := map[string][]float64{
 			"SyncCreated": {1}, "AlertGap": {2.2}, "SyncFailed": {1}, "SyncDuration": {200, 0},
 			"ReconcileDone": {1}, "LeftOver": {0}, "StillDue": {1},

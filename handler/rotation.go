@@ -45,7 +45,7 @@ func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error
 	err := h.rotateStep(ctx, r, from)
 	if err != nil {
 		e := fault.From(err)
-		h.log.ErrorContext(ctx, "rotation", "step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID, "error", e, "cause", cause(e))
+		h.log.ErrorContext(ctx, "rotation", "step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID, "error", e)
 		return e
 	}
 	h.log.InfoContext(ctx, "rotation", "step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID)

@@ -66,17 +66,19 @@ func (s stack) properties(name string) fields {
 func (s stack) eval(n *yaml.Node) any {
 	argument := func(i int) any { return s.eval(n.Content[i]) }
 	switch n.Tag {
-	case "!Ref":
+	case "!Ref", "!GetAtt":
 		return s.ref(n.Value)
-	case "!GetAtt":
-		return n.Value
 	case "!If":
-		if s.section("Conditions")[n.Content[0].Value].(bool) {
+		if s.holds(n.Content[0].Value) {
 			return argument(1)
 		}
 		return argument(2)
+	case "!Condition":
+		return s.holds(n.Value)
 	case "!Not":
 		return !argument(0).(bool)
+	case "!And":
+		return argument(0).(bool) && argument(1).(bool)
 	case "!Equals":
 		return argument(0) == argument(1)
 	case "!Select":
@@ -103,7 +105,7 @@ func (s stack) eval(n *yaml.Node) any {
 				object[pair[0].Value] = value
 			}
 		}
-		if name, ok := object["Condition"].(string); ok && !s.section("Conditions")[name].(bool) {
+		if name, ok := object["Condition"].(string); ok && !s.holds(name) {
 			return noValue{}
 		}
 		return object
@@ -116,7 +118,17 @@ func (s stack) eval(n *yaml.Node) any {
 	return nil
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Za-z:]+)\}`)
+func (s stack) holds(condition string) bool {
+	var conditions map[string]yaml.Node
+	node := s.sections["Conditions"]
+	definition := yaml.Node{}
+	if node.Decode(&conditions) == nil {
+		definition = conditions[condition]
+	}
+	return s.eval(&definition).(bool)
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z:.]+)\}`)
 
 func (s stack) sub(text string, own fields) string {
 	return variable.ReplaceAllStringFunc(text, func(match string) string {
@@ -132,9 +144,21 @@ func (s stack) ref(name string) any {
 	if value, ok := s.refs[name]; ok {
 		return value
 	}
-	var resources map[string]yaml.Node
-	if node := s.sections["Resources"]; node.Decode(&resources) != nil || resources[name].Kind == 0 {
-		s.t.Fatalf("%s is neither a parameter nor a resource", name)
+	var resources map[string]struct {
+		Properties struct {
+			Events map[string]yaml.Node `yaml:"Events"`
+		} `yaml:"Properties"`
+	}
+	if node := s.sections["Resources"]; node.Decode(&resources) != nil {
+		s.t.Fatal("the resources are no map")
+	}
+	resource, _, _ := strings.Cut(name, ".")
+	_, there := resources[resource]
+	for event := range resources["Function"].Properties.Events {
+		there = there || resource == "Function"+event // as SAM names its rule
+	}
+	if !there {
+		s.t.Fatalf("%s is neither a parameter nor of a resource", name)
 	}
 	return name
 }

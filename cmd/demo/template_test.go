@@ -25,6 +25,7 @@ const (
 	writeSecret = "secretsmanager:TagResource secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage"
 	onlyOurTag  = `{"ForAllValues:StringEquals":{"aws:TagKeys":["datadog-webhook-auth-sync"]},"Null":{"aws:TagKeys":"false"}}`
 	onlyOurName = `{"StringEqualsIfExists":{"events:source":"datadog-webhook-auth-sync"}}`
+	onlyLambda  = `{"Null":{"lambda:SourceFunctionArn":"true"}}`
 	onlyForSM   = `{"StringEquals":{"kms:ViaService":"secretsmanager.cn-north-1.amazonaws.com.cn"}}`
 )
 
@@ -47,11 +48,14 @@ func TestTemplateRole(t *testing.T) {
 			"arn:aws-cn:events:cn-north-1:111122223333:event-bus/default", onlyOurName},
 		{"publish on another account's bus", "EventBusName", "Allow", "events:PutEvents", foreignBus, onlyOurName},
 		{"keep what failed for good", "", "Allow", "sqs:SendMessage", "FailureQueue.Arn", ""},
+		{"let Lambda attach it to a VPC", "VPCSubnetIds", "Allow", "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface " +
+			"ec2:DescribeNetworkInterfaces ec2:DescribeSubnets ec2:AssignPrivateIpAddresses ec2:UnassignPrivateIpAddresses", "*", onlyLambda},
 	}
 	for _, given := range []map[string]string{
 		{},
 		{"EnableRotationFunction": "true"},
 		{"KmsKeyArns": kmsKeys},
+		{"VPCSubnetIds": "subnet-0a1b2c3d,subnet-4e5f6a7b", "VPCSecurityGroupIds": "sg-0a1b2c3d"},
 		{"KmsKeyArns": kmsKeys, "EnableRotationFunction": "true", "DdAppKeySecretArn": appKeySecret, "EventBusName": foreignBus},
 	} {
 		t.Run("with "+strings.Join(slices.Sorted(maps.Keys(given)), " "), func(t *testing.T) {
@@ -78,20 +82,25 @@ func TestTemplateRole(t *testing.T) {
 // TestTemplateResources knows who may reach the queue and the function, and what AWS does with a failed event. The
 // permissions of the rules are SAM's.
 func TestTemplateResources(t *testing.T) {
-	s := evaluate(t, map[string]string{"EnableRotationFunction": "true", "LogRetentionInDays": "7"})
+	const boundary = "arn:aws-cn:iam::111122223333:policy/bounds"
+	s := evaluate(t, map[string]string{"EnableRotationFunction": "true", "LogRetentionInDays": "7", "PermissionsBoundaryArn": boundary})
 	for name, want := range map[string]any{
 		"LogGroup":     fields{"LogGroupName": "/aws/lambda/sync", "RetentionInDays": "7"},
+		"HttpLogGroup": fields{"LogGroupName": "/aws/vendedlogs/sync", "RetentionInDays": "7"},
 		"FailureQueue": fields{"SqsManagedSseEnabled": true, "MessageRetentionPeriod": 14 * 24 * 3600},
 		"HttpPermission": fields{"FunctionName": "Function", "Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com",
 			"SourceArn": "arn:aws-cn:execute-api:cn-north-1:111122223333:HttpApi/*"},
 		"RotationPermission": fields{"FunctionName": "Function", "Action": "lambda:InvokeFunction",
 			"Principal": "secretsmanager.amazonaws.com", "SourceAccount": "111122223333"},
-		"HttpStage": fields{"ApiId": "HttpApi", "StageName": "$default", "AutoDeploy": true},
+		"HttpStage": fields{"ApiId": "HttpApi", "StageName": "$default", "AutoDeploy": true,
+			"DefaultRouteSettings": fields{"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 20},
+			"AccessLogSettings": fields{"DestinationArn": "HttpLogGroup.Arn", "Format": `{"requestId":"$context.requestId",` +
+				`"caller":"$context.identity.userArn","route":"$context.routeKey", "status":"$context.status","latencyMs":"$context.responseLatency"}`}},
 		"HttpIntegration": fields{"ApiId": "HttpApi", "IntegrationType": "AWS_PROXY", "IntegrationUri": "Function.Arn",
 			"PayloadFormatVersion": "2.0", "TimeoutInMillis": 30_000},
 		"ScheduleGroup": fields{"Name": "sync"},
 		"Schedule": fields{"Description": "Repairs what events missed, and settles what was pushed", "GroupName": "ScheduleGroup",
-			"ScheduleExpression": "rate(15 minutes)", "FlexibleTimeWindow": fields{"Mode": "OFF"},
+			"State": "ENABLED", "ScheduleExpression": "rate(15 minutes)", "FlexibleTimeWindow": fields{"Mode": "OFF"},
 			"Target": fields{"Arn": "Function.Arn", "RoleArn": "ScheduleRole.Arn", "Input": `{"action": "reconcile"}`,
 				"RetryPolicy":      fields{"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 5},
 				"DeadLetterConfig": fields{"Arn": "FailureQueue.Arn"}}},
@@ -101,8 +110,13 @@ func TestTemplateResources(t *testing.T) {
 
 	var granting []string // the rest grants nothing to anybody
 	for name, resource := range s.section("Resources") {
-		if regexp.MustCompile(`IAM|Permission|Policy`).MatchString(resource.(fields)["Type"].(string)) {
+		kind := resource.(fields)["Type"].(string)
+		if regexp.MustCompile(`IAM|Permission|Policy`).MatchString(kind) {
 			granting = append(granting, name)
+		}
+		if kind == "AWS::IAM::Role" {
+			equal(t, any(boundary), s.properties(name)["PermissionsBoundary"])
+			equal(t, nil, evaluate(t, nil).properties(name)["PermissionsBoundary"])
 		}
 	}
 	same(t, []string{"Role", "FailureQueuePolicy", "HttpPermission", "RotationPermission", "ScheduleRole"}, granting)
@@ -140,13 +154,36 @@ func TestTemplateResources(t *testing.T) {
 	}, statements(policy["PolicyDocument"]))
 }
 
+// TestTemplateVPC holds that half of a VPC's parameters reach Lambda, which refuses them.
+func TestTemplateVPC(t *testing.T) {
+	for _, test := range []struct{ subnets, groups string }{{"", ""}, {"subnet-0a1b2c3d,subnet-4e5f6a7b", "sg-0a1b2c3d"}, {"subnet-0a1b2c3d", ""}, {"", "sg-0a1b2c3d"}} {
+		var want any
+		if test.subnets+test.groups != "" {
+			want = fields{"SubnetIds": split(test.subnets, ","), "SecurityGroupIds": split(test.groups, ",")}
+		}
+		function := evaluate(t, map[string]string{"VPCSubnetIds": test.subnets, "VPCSecurityGroupIds": test.groups}).properties("Function")
+		equal(t, want, function["VpcConfig"])
+	}
+}
+
+// TestTemplateEnabled holds that what starts by itself can be switched off.
+func TestTemplateEnabled(t *testing.T) {
+	for value, want := range map[string]any{"true": "ENABLED", "false": "DISABLED"} {
+		s := evaluate(t, map[string]string{"Enabled": value})
+		equal(t, want, s.properties("Schedule")["State"])
+		for _, rule := range s.properties("Function")["Events"].(fields) {
+			equal(t, want, rule.(fields)["Properties"].(fields)["State"])
+		}
+	}
+}
+
 func TestTemplateHTTP(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		s := evaluate(t, map[string]string{"EnableHttpApi": fmt.Sprint(on)})
-		routes, outputs := map[string]string{}, "FailureQueueUrl FunctionArn FunctionName"
+		routes, outputs := map[string]string{}, "DashboardUrl FailureQueueUrl FunctionArn FunctionName"
 		for name, resource := range s.section("Resources") {
 			kind := resource.(fields)["Type"].(string)
-			if !on && (strings.HasPrefix(kind, "AWS::ApiGatewayV2::") || name == "HttpPermission") {
+			if !on && (strings.HasPrefix(kind, "AWS::ApiGatewayV2::") || strings.HasPrefix(name, "Http")) {
 				t.Errorf("%s is there without the HTTP API", name)
 			}
 			if kind == "AWS::ApiGatewayV2::Route" {
@@ -195,86 +232,6 @@ func TestTemplateRules(t *testing.T) {
 			t.Errorf("%s reaches the function by %q, want %q", event, got, test.want)
 		}
 	}
-}
-
-// TestTemplateParameters knows each parameter's default, the environment variable it becomes, and values on either side
-// of its limits.
-func TestTemplateParameters(t *testing.T) {
-	arn := "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
-	table := []struct{ name, fallback, environment, accepted, refused string }{
-		{"DdApiKeySecretArn", "none", "DD_API_KEY_SECRET_ARN", arn + "a/b-AbCd12 " + keySecret,
-			`"" datadog/keys ` + arn + "keys " + arn + "keys-AbC " + arn + "a-AbCd12,b-AbCd12 " + arn + "*-AbCd12"},
-		{"DdAppKeySecretArn", "", "DD_APP_KEY_SECRET_ARN", arn + "app-AbCd12", arn + "app"},
-		{"DdSite", "datadoghq.com", "DD_SITE", "us3.datadoghq.com us5.datadoghq.com ap1.datadoghq.com ap2.datadoghq.com " +
-			"uk1.datadoghq.com datadoghq.eu ddog-gov.com us2.ddog-gov.com", `"" us1.datadoghq.com datadoghq.com.example.com`},
-		{"DdApiUrl", "", "DD_API_URL", "https://dd.example.com https://dd.example.com:8443/base/ https://[2001:db8::1] " +
-			"http://127.0.0.1:8080 http://localhost:8080/dd http://[::1]:8080",
-			"http://dd.example.com http://127.0.0.1 http://127.0.0.1.example.com:80 http://127.0.0.1:80@example.com https://u@dd.example.com " +
-				"https://u:p@dd.example.com https://dd.example.com/?q=1 https://dd.example.com?q=1 https://dd.example.com/#f https:// ftp://dd.example.com"},
-		{"SecretNamePrefix", "datadog/webhooks/", "SECRET_NAME_PREFIX", "a/ team/_+=.@-/", `"" a a/b a/* */ a?/`},
-		{"KmsKeyArns", "", "", "arn:aws:kms:eu-west-1:111122223333:key/mrk-0a1b", "* alias/x arn:aws:kms:eu-west-1:111122223333:alias/x"},
-		{"EventBusName", "default", "EVENT_BUS_NAME", "ops my.bus_1-a " + foreignBus, `"" * arn:aws:events:eu-west-1:111122223333:rule/x`},
-		{"VerifyCredential", "true", "VERIFY_CREDENTIAL", "false", `"" True no`},
-		{"EnableHttpApi", "true", "", "false", `"" yes`},
-		{"EnableRotationFunction", "false", "", "true", `"" yes`},
-		{"ReconcileSchedule", "rate(15~minutes)", "", "none rate(1~hour) rate(2~days) cron(0/10~*~*~*~?~*)", `"" rate() rate(5) 15 cron() at(2030-01-01T00:00:00)`},
-		{"LogLevel", "info", "LOG_LEVEL", "debug warn error", `"" INFO trace`},
-		{"LogRetentionInDays", "30", "", "1 365 3653", `"" 0 2 31`},
-	}
-	s, given, environment, names := evaluate(t, nil), map[string]string{}, fields{}, []string{}
-	parameters, grouped := s.section("Parameters"), []string{}
-	for _, row := range table {
-		names = append(names, row.name)
-		t.Run(row.name, func(t *testing.T) {
-			parameter := parameters[row.name].(fields)
-			fallback, accepted := "none", words(row.accepted)
-			if value := parameter["Default"]; value != nil {
-				fallback = fmt.Sprint(value)
-				accepted = append(accepted, fallback)
-			}
-			equal(t, strings.ReplaceAll(row.fallback, "~", " "), fallback)
-			if parameter["Description"] == nil || (parameter["AllowedPattern"] == nil) != (parameter["ConstraintDescription"] == nil) {
-				t.Error("is not described")
-			}
-			for _, value := range accepted {
-				if !admits(parameter, value) {
-					t.Errorf("refuses %q", value)
-				}
-			}
-			for _, value := range words(row.refused) {
-				if value = strings.Trim(value, `"`); admits(parameter, value) {
-					t.Errorf("accepts %q", value)
-				}
-			}
-		})
-		given[row.name] = "the value of " + row.name
-		if row.environment != "" {
-			environment[row.environment] = "the value of " + row.name
-		}
-	}
-	equal(t, any(fields{"Variables": environment}), evaluate(t, given).properties("Function")["Environment"])
-	for _, group := range s.section("Metadata")["AWS::CloudFormation::Interface"].(fields)["ParameterGroups"].([]any) {
-		grouped = append(grouped, list(group.(fields)["Parameters"])...)
-	}
-	same(t, names, slices.Collect(maps.Keys(parameters)))
-	same(t, names, grouped)
-	equal(t, names[0], s.sections["Parameters"].Content[0].Value) // --guided asks in the order of the template
-}
-
-// words splits s at spaces; a ~ stands for one inside a word.
-func words(s string) []string {
-	words := strings.Fields(s)
-	for i := range words {
-		words[i] = strings.ReplaceAll(words[i], "~", " ")
-	}
-	return words
-}
-
-func admits(parameter fields, value string) bool {
-	if pattern, ok := parameter["AllowedPattern"].(string); ok {
-		return regexp.MustCompile(pattern).MatchString(value)
-	}
-	return slices.ContainsFunc(parameter["AllowedValues"].([]any), func(one any) bool { return fmt.Sprint(one) == value })
 }
 
 // statements spells a policy out, a line for each action on each resource.

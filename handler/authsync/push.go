@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -30,6 +31,7 @@ type pushed struct {
 	action        Action
 	before, after datadog.AuthMethod // before is zero for a create, and where nobody had to know
 	verification  string
+	verified      time.Duration // how long the verification kept the write waiting
 	warnings      []string
 }
 
@@ -213,10 +215,12 @@ func (p *proof) of(ctx context.Context, t target, push *pushed, secret sensitive
 	verdict := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "verification is off"}
 	if p.checker != nil {
 		verdict.Why = "Datadog holds no client_id or access_token_url to prove it with"
+		began := time.Now()
 		if p.ask(ctx, push.after, secret); p.verdict != nil {
 			verdict = <-p.verdict
 			p.verdict <- verdict
 		}
+		push.verified = time.Since(began)
 		push.verification = string(verdict.Outcome)
 	}
 	switch {

@@ -61,6 +61,9 @@ type Result struct {
 
 	// Unpublished is why the result did not reach the event bus, where it should have.
 	Unpublished *fault.Error `json:"-"`
+	// StepsMs are how long the steps took, in milliseconds: read, push (of which verify), look, and finish.
+	StepsMs map[string]int64 `json:"-"`
+	DryRun  bool             `json:"-"`
 }
 
 // SecretRef identifies a secret and the version that was pushed, or would be.
@@ -88,6 +91,13 @@ type Change struct {
 	Attribute string  `json:"attribute"`
 	From      *string `json:"from,omitempty"`
 	To        *string `json:"to,omitempty"`
+}
+
+func (r *Result) step(name string, took time.Duration) {
+	if r.StepsMs == nil {
+		r.StepsMs = map[string]int64{}
+	}
+	r.StepsMs[name] += took.Milliseconds()
 }
 
 func (r *Result) warn(text string) { r.Warnings = append(r.Warnings, text) }

@@ -82,7 +82,7 @@ func (s *Syncer) Sync(ctx context.Context, req Request) Result { return s.sync(c
 // sync is Sync with what Reconcile knows beforehand, which is nil otherwise.
 func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
 	started := s.now()
-	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID}
+	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun}
 	work, cancel := withReserve(ctx)
 	defer cancel()
 	done, err := s.push(work, req, due, &res)
@@ -97,6 +97,7 @@ func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
 	if !req.DryRun {
 		s.finish(ctx, done, decided, due, &res)
 	}
+	res.step("finish", s.now().Sub(decided))
 	return res
 }
 
@@ -119,7 +120,9 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 	}
 	var done *written
 	for {
+		began := s.now()
 		r, err := s.read(ctx, req, due)
+		res.step("read", s.now().Sub(began))
 		if r.Name != "" {
 			res.Secret = SecretRef{ARN: r.ARN, Name: r.Name, VersionID: r.version()}
 		}
@@ -142,7 +145,9 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 		if err != nil || req.DryRun {
 			return done, err
 		}
+		began = s.now()
 		after, err := s.secrets.Describe(ctx, r.ARN)
+		res.step("look", s.now().Sub(began))
 		if err != nil {
 			return done, fault.New(fault.SecretsUnavailable, "whether AWSCURRENT moved during the push could not be seen").Because(err)
 		}
@@ -180,6 +185,8 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 	}
 	started := s.now()
 	p, err := s.pushOne(ctx, known, how)
+	res.step("push", s.now().Sub(started))
+	res.step("verify", p.verified)
 	if res.Verification = p.verification; p.verification == verificationNone {
 		res.Verification = ""
 	}
@@ -209,8 +216,8 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 		settled:  due != nil && p.action == Update && settles(r.Secret, r.value.VersionID, started)}, nil
 }
 
-// finish records what was written, and publishes res, both at once. A settled result is published first: the record says
-// settled only if consumers were told.
+// finish records what was written, and publishes res, both at once. In a Reconcile, which nobody repeats for the sake of
+// one result, it publishes first: the record says settled only if consumers were told.
 func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *due, res *Result) {
 	var both errgroup.Group
 	if kind := res.detailType(); kind != "" && !due.silences(res) {
@@ -222,9 +229,9 @@ func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *d
 			return nil
 		})
 	}
-	if res.Outcome == Settled {
+	if due != nil && done != nil {
 		_ = both.Wait()
-		done.settled = res.Unpublished == nil
+		done.settled = done.settled && res.Unpublished == nil
 	}
 	var recordErr error
 	if done != nil {

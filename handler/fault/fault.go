@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 )
 
@@ -113,6 +114,22 @@ func (e *Error) WithRetry(retryable bool) *Error {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 func (e *Error) Unwrap() error { return e.cause }
+
+// LogValue is the error in the log: what anyone may see, and the cause from its outermost to its innermost words.
+func (e *Error) LogValue() slog.Value {
+	attributes := []slog.Attr{slog.String("code", string(e.Code)), slog.String("message", e.Message), slog.Bool("retryable", e.Retryable)}
+	if e.cause != nil {
+		first, last := e.cause, e.cause
+		for inner := errors.Unwrap(last); inner != nil; inner = errors.Unwrap(last) {
+			last = inner
+		}
+		attributes = append(attributes, slog.String("cause", first.Error()))
+		if last != first {
+			attributes = append(attributes, slog.String("origin", last.Error()))
+		}
+	}
+	return slog.GroupValue(attributes...)
+}
 func (e *Error) Status() int   { return row(e.Code).Status }
 
 // From returns err as an *Error: itself if it is one, Deadline if the time ran out, Internal for what nobody named.

@@ -1,0 +1,105 @@
+package main_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestTemplateParameters knows each parameter's default, the environment variable it becomes, and values on either side
+// of its limits.
+func TestTemplateParameters(t *testing.T) {
+	arn := "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
+	table := []struct{ name, fallback, environment, accepted, refused string }{
+		{"DdApiKeySecretArn", "none", "DD_API_KEY_SECRET_ARN", arn + "a/b-AbCd12 " + keySecret,
+			`"" datadog/keys ` + arn + "keys " + arn + "keys-AbC " + arn + "a-AbCd12,b-AbCd12 " + arn + "*-AbCd12"},
+		{"DdAppKeySecretArn", "", "DD_APP_KEY_SECRET_ARN", arn + "app-AbCd12", arn + "app"},
+		{"DdSite", "datadoghq.com", "DD_SITE", "us3.datadoghq.com us5.datadoghq.com ap1.datadoghq.com ap2.datadoghq.com " +
+			"uk1.datadoghq.com datadoghq.eu ddog-gov.com us2.ddog-gov.com", `"" us1.datadoghq.com datadoghq.com.example.com`},
+		{"DdApiUrl", "", "DD_API_URL", "https://dd.example.com https://dd.example.com:8443/base/ https://[2001:db8::1] " +
+			"http://127.0.0.1:8080 http://localhost:8080/dd http://[::1]:8080",
+			"http://dd.example.com http://127.0.0.1 http://127.0.0.1.example.com:80 http://127.0.0.1:80@example.com https://u@dd.example.com " +
+				"https://u:p@dd.example.com https://dd.example.com/?q=1 https://dd.example.com?q=1 https://dd.example.com/#f https:// ftp://dd.example.com"},
+		{"SecretNamePrefix", "datadog/webhooks/", "SECRET_NAME_PREFIX", "a/ team/_+=.@-/", `"" a a/b a/* */ a?/`},
+		{"KmsKeyArns", "", "", "arn:aws:kms:eu-west-1:111122223333:key/mrk-0a1b", "* alias/x arn:aws:kms:eu-west-1:111122223333:alias/x"},
+		{"EventBusName", "default", "EVENT_BUS_NAME", "ops my.bus_1-a " + foreignBus, `"" * arn:aws:events:eu-west-1:111122223333:rule/x`},
+		{"VerifyCredential", "true", "VERIFY_CREDENTIAL", "false", `"" True no`},
+		{"EnableHttpApi", "true", "", "false", `"" yes`},
+		{"EnableRotationFunction", "false", "", "true", `"" yes`},
+		{"ReconcileSchedule", "rate(15~minutes)", "", "none rate(1~hour) rate(2~days) cron(0/10~*~*~*~?~*)", `"" rate() rate(5) 15 cron() at(2030-01-01T00:00:00)`},
+		{"Enabled", "true", "", "false", `"" no`},
+		{"AlarmTopicArn", "", "", "arn:aws-cn:sns:cn-north-1:111122223333:on-call_1",
+			"on-call arn:aws:sns:eu-west-1:111122223333:x.fifo arn:aws:sqs:eu-west-1:111122223333:x"},
+		{"AlertGapAlarmSeconds", "60", "", "1 3600", "0 -1"},
+		{"ReconcileAlarmMinutes", "60", "", "2 1440", "1 1441"},
+		{"VPCSubnetIds", "", "", "subnet-0a1b2c3d subnet-0123456789abcdef0", "vpc-0a1b2c3d subnet- subnet-0A1B2C3D"},
+		{"VPCSecurityGroupIds", "", "", "sg-0a1b2c3d sg-0123456789abcdef0", "subnet-0a1b2c3d sg- default"},
+		{"PermissionsBoundaryArn", "", "", "arn:aws-cn:iam::111122223333:policy/team/bounds arn:aws:iam::aws:policy/PowerUserAccess",
+			"bounds arn:aws:iam::111122223333:role/bounds *"},
+		{"LogLevel", "info", "LOG_LEVEL", "debug warn error", `"" INFO trace`},
+		{"LogRetentionInDays", "30", "", "1 365 3653", `"" 0 2 31`},
+	}
+	s, given, environment, names := evaluate(t, nil), map[string]string{}, fields{}, []string{}
+	parameters, grouped := s.section("Parameters"), []string{}
+	for _, row := range table {
+		names = append(names, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			parameter := parameters[row.name].(fields)
+			fallback, accepted := "none", words(row.accepted)
+			if value := parameter["Default"]; value != nil {
+				fallback = fmt.Sprint(value)
+				accepted = append(accepted, fallback)
+			}
+			equal(t, strings.ReplaceAll(row.fallback, "~", " "), fallback)
+			if parameter["Description"] == nil || (parameter["AllowedPattern"] == nil) != (parameter["ConstraintDescription"] == nil) {
+				t.Error("is not described")
+			}
+			for _, value := range accepted {
+				if !admits(parameter, value) {
+					t.Errorf("refuses %q", value)
+				}
+			}
+			for _, value := range words(row.refused) {
+				if value = strings.Trim(value, `"`); admits(parameter, value) {
+					t.Errorf("accepts %q", value)
+				}
+			}
+		})
+		given[row.name] = "the value of " + row.name
+		if row.environment != "" {
+			environment[row.environment] = "the value of " + row.name
+		}
+	}
+	equal(t, any(fields{"Variables": environment}), evaluate(t, given).properties("Function")["Environment"])
+	for _, group := range s.section("Metadata")["AWS::CloudFormation::Interface"].(fields)["ParameterGroups"].([]any) {
+		grouped = append(grouped, list(group.(fields)["Parameters"])...)
+	}
+	same(t, names, slices.Collect(maps.Keys(parameters)))
+	same(t, names, grouped)
+	equal(t, names[0], s.sections["Parameters"].Content[0].Value) // --guided asks in the order of the template
+}
+
+// words splits s at spaces; a ~ stands for one inside a word.
+func words(s string) []string {
+	words := strings.Fields(s)
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "~", " ")
+	}
+	return words
+}
+
+func admits(parameter fields, value string) bool {
+	if pattern, ok := parameter["AllowedPattern"].(string); ok {
+		return regexp.MustCompile(pattern).MatchString(value)
+	}
+	if least, ok := parameter["MinValue"].(int); ok {
+		number, err := strconv.Atoi(value)
+		most, bounded := parameter["MaxValue"].(int)
+		return err == nil && number >= least && (!bounded || number <= most)
+	}
+	return slices.ContainsFunc(parameter["AllowedValues"].([]any), func(one any) bool { return fmt.Sprint(one) == value })
+}

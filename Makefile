@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 TOOLS := .tools
+FUZZTIME := 1m
 STATICCHECK := $(TOOLS)/staticcheck-v0.8.2
 
 help: ## List these targets
@@ -11,6 +12,8 @@ run: ## Tell the whole story on this machine, without AWS or Datadog; KEEP=1 lea
 test: ## Unit tests with the race detector, then the deployed stack on an AWS emulator
 	@echo "Unit tests"
 	go test -race -short ./...
+	@echo "Fuzzing, shortly"
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
 	go test -count=1 ./cmd/demo/...
 
@@ -18,6 +21,10 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l cmd handler); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
+
+fuzz: ## Every parse boundary for FUZZTIME each
+	@grep -ro --include=*_test.go 'func Fuzz[A-Za-z]*' handler | sed 's/:func / /' | while read -r file target; do \
+		echo "$$target in $${file%/*}"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" || exit 1; done
 
 conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
 	cd handler/datadog/datadogtest/official && go test ./...
@@ -39,4 +46,4 @@ $(STATICCHECK):
 	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
 	@mv $(TOOLS)/staticcheck $@
 
-.PHONY: help run test lint conformance bench readme build-Function
+.PHONY: help run test lint fuzz conformance bench readme build-Function

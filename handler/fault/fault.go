@@ -130,7 +130,7 @@ func (e *Error) LogValue() slog.Value {
 	}
 	return slog.GroupValue(attributes...)
 }
-func (e *Error) Status() int   { return row(e.Code).Status }
+func (e *Error) Status() int { return row(e.Code).Status }
 
 // From returns err as an *Error: itself if it is one, Deadline if the time ran out, Internal for what nobody named.
 func From(err error) *Error {

@@ -1,0 +1,15 @@
+// Package simulation plays random schedules of what can go wrong against the whole function, in virtual time, and holds
+// what comes of them to the promises that the project makes.
+//
+// A schedule is drawn as data by rapid and played in a testing/synctest bubble of its own. Rotations, rollbacks and people
+// act on stateful stand-ins; EventBridge, a schedule and callers invoke the function, which handler.New wires as in Lambda;
+// calls are slow, fail, lose their answers, take effect minutes late, read stale state; invocations vanish at any call.
+// Then everything heals, and after a quiet time the invariants are checked.
+//
+//	go test ./handler/simulation                                            the usual share, the same each time
+//	go test ./handler/simulation -run Schedules -rapid.checks=100000        a long run from a random seed
+//	go test ./handler/simulation -run Schedules -rapid.seed=N               one of them again
+//
+// The same seed plays the same schedules with the same interleavings: nothing that is random comes from elsewhere than the
+// schedule, and no two calls happen at the same instant.
+package simulation

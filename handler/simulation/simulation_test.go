@@ -1,0 +1,77 @@
+package simulation
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+const usualShare = 3000 // schedules; a fifth with -short
+
+// TestMain has rapid play the same usual share each time, unless its flags say otherwise.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	set := func(name, value string) {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+	if !given["rapid.nofailfile"] {
+		set("rapid.nofailfile", "true")
+	}
+	if !given["rapid.checks"] {
+		set("rapid.checks", "3000")
+		if !given["rapid.seed"] {
+			set("rapid.seed", "1")
+		}
+	}
+	runtime.GOMAXPROCS(1) // of a schedule's goroutines hardly ever two have something to do
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
+
+func TestSchedules(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		s := schedules.Draw(r, "schedule")
+		if wrong, _ := play(t, s, bug{}, false); len(wrong) > 0 {
+			wrong, story := play(t, s, bug{}, true)
+			r.Fatalf("%s\n\n%s\n\n%s", strings.Join(wrong, "\n"), s, strings.Join(story, "\n"))
+		}
+	})
+}
+
+// Without this a seed would not bring a failure back.
+func TestAScheduleIsPlayedTheSameTwice(t *testing.T) {
+	for seed := range 300 {
+		s := schedules.Example(seed)
+		one, two := story(t, s), story(t, s)
+		if !slices.Equal(one, two) {
+			for i := range min(len(one), len(two)) {
+				if one[i] != two[i] {
+					t.Fatalf("schedule %d, line %d:\n%s\n%s\nafter\n%s", seed, i, one[i], two[i], strings.Join(one[max(0, i-10):i], "\n"))
+				}
+			}
+			t.Fatalf("schedule %d: %d and %d lines", seed, len(one), len(two))
+		}
+	}
+}
+
+// story is a schedule's, without the ids of auth methods, which are random.
+func story(t *testing.T, s schedule) []string {
+	_, lines := play(t, s, bug{}, true)
+	for i := range lines {
+		lines[i] = uuids.ReplaceAllString(lines[i], "…")
+	}
+	return lines
+}
+
+var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)

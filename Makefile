@@ -2,6 +2,7 @@
 TOOLS := .tools
 FUZZTIME := 1m
 STATICCHECK := $(TOOLS)/staticcheck-v0.8.2
+CHECKOV := $(TOOLS)/checkov-3.3.30
 
 help: ## List these targets
 	@grep -hE '^[A-Za-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -16,6 +17,7 @@ test: ## Unit tests with the race detector, then the deployed stack on an AWS em
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
 	go test -count=1 ./cmd/demo/...
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/venv/bin/sam validate --lint
 
 lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l cmd handler); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
@@ -33,6 +35,17 @@ bench: ## Calls, allocations, 10,000 secrets, and the time of init
 	BENCH=1 go test -count=1 -run 'TenThousand|Waits' -bench . -v ./handler | grep -v '^=== '
 	go test -run '^$$' -bench . -benchtime 40x ./cmd/bootstrap
 
+audit: $(CHECKOV) ## checkov on the template; its exceptions stand beside the resources, with their reasons
+	$(CHECKOV)/bin/checkov --skip-download --quiet --compact --framework cloudformation -f template.yaml
+
+package: ## The function for arm64 as .aws-sam/function.zip, for those who deploy without SAM
+	@mkdir -p .aws-sam/package
+	@$(MAKE) --no-print-directory build-Function ARTIFACTS_DIR=.aws-sam/package
+	cd .aws-sam/package && python3 -m zipfile -c ../function.zip bootstrap
+
+simulate: ## 100,000 random schedules, from a random seed: some minutes
+	go test ./handler/simulation -run Schedules -rapid.checks=100000 -timeout 1h -v
+
 readme: ## Make README's tables from the template and the code
 	README=write go test -count=1 -run TestReadme ./cmd/demo
 
@@ -40,10 +53,14 @@ build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOA
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \
 		-ldflags "-s -w" -o "$(ARTIFACTS_DIR)/bootstrap" ./cmd/bootstrap
 
+$(CHECKOV):
+	@echo "Installing checkov into $(TOOLS): about a minute, once"
+	@python3 -m venv $@ && $@/bin/pip install --quiet --no-input --disable-pip-version-check checkov==$(subst $(TOOLS)/checkov-,,$@) || { rm -rf $@; exit 1; }
+
 $(STATICCHECK):
 	@echo "Installing staticcheck into $(TOOLS): about a minute, once"
 	@mkdir -p $(TOOLS)
 	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
 	@mv $(TOOLS)/staticcheck $@
 
-.PHONY: help run test lint fuzz conformance bench readme build-Function
+.PHONY: help run test lint fuzz simulate conformance bench audit package readme build-Function

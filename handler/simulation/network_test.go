@@ -149,7 +149,7 @@ func (w *world) fate(op, target string) fate {
 			return fate{err: []error{io.ErrUnexpectedEOF, answer{status: 503}, answer{status: 400}}[h%3]}
 		case f.Do == failBus && op == "PutEvents":
 			if h%3 == 0 {
-				return fate{err: entryThrottled}
+				return fate{err: errEntryThrottled}
 			}
 			return fate{err: &smithy.GenericAPIError{Code: "InternalFailure"}, lost: h%3 == 1}
 		}
@@ -320,7 +320,7 @@ type eventBus struct {
 	w *world
 }
 
-var entryThrottled = errors.New("the entry is throttled")
+var errEntryThrottled = errors.New("the entry is throttled")
 
 func (b eventBus) PutEvents(ctx context.Context, in *eventbridge.PutEventsInput, _ ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error) {
 	var got *eventbridge.PutEventsOutput
@@ -328,7 +328,7 @@ func (b eventBus) PutEvents(ctx context.Context, in *eventbridge.PutEventsInput,
 		got, err = b.Bus.PutEvents(context.Background(), in)
 		return err
 	})
-	if err == entryThrottled {
+	if err == errEntryThrottled {
 		return &eventbridge.PutEventsOutput{FailedEntryCount: 1, Entries: []types.PutEventsResultEntry{{ErrorCode: aws.String("ThrottlingException")}}}, nil
 	}
 	if err != nil {

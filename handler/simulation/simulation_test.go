@@ -13,8 +13,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-const usualShare = 3000 // schedules; a fifth with -short
-
 // TestMain has rapid play the same usual share each time, unless its flags say otherwise.
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -29,7 +27,7 @@ func TestMain(m *testing.M) {
 		set("rapid.nofailfile", "true")
 	}
 	if !given["rapid.checks"] {
-		set("rapid.checks", "3000")
+		set("rapid.checks", "3000") // a fifth of it with -short
 		if !given["rapid.seed"] {
 			set("rapid.seed", "1")
 		}

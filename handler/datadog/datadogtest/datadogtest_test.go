@@ -168,7 +168,7 @@ func TestLateCommit(t *testing.T) {
 		if got := s.AuthMethods(); got != nil {
 			t.Errorf("created already: %v", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got := s.AuthMethods(); len(got) != 1 || got[0].Name != "payments" {
 			t.Errorf("got %v, want payments", got)

@@ -41,9 +41,11 @@ func OnAWS(ctx context.Context, c Config, log io.Writer) (Outside, error) {
 	if err != nil {
 		return Outside{}, fmt.Errorf("AWS configuration: %w", err)
 	}
+	toDatadog := http.DefaultTransport.(*http.Transport).Clone()
+	toDatadog.MaxIdleConnsPerHost = authsync.Workers // which a reconcile keeps busy
 	return Outside{
 		Secrets: secretsmanager.NewFromConfig(aws), Bus: eventbridge.NewFromConfig(aws),
-		Datadog: http.DefaultTransport, Tokens: tokencheck.Transport(c.AllowLoopback), Log: log,
+		Datadog: toDatadog, Tokens: tokencheck.Transport(c.AllowLoopback), Log: log,
 	}, nil
 }
 
@@ -52,12 +54,12 @@ func New(c Config, o Outside) *Handler {
 	store := secretstore.New(o.Secrets, c.Region, c.Site, time.Now)
 	keys := datadog.NewKeyring(func(ctx context.Context) (datadog.Keys, error) { return readKeys(ctx, store, c) })
 	scope := authsync.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
-	work := authsync.Config{
+	syncer := &authsync.Syncer{
 		Secrets: store, AuthMethods: datadog.New(c.APIURL, o.Datadog, keys), Bus: eventbus.New(o.Bus, c.EventBus),
 		Scope: scope, Site: c.Site, AllowLoopback: c.AllowLoopback, Now: time.Now,
 	}
 	if c.VerifyCredential {
-		work.Checker = tokencheck.New(o.Tokens)
+		syncer.Checker = tokencheck.New(o.Tokens)
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
@@ -65,7 +67,7 @@ func New(c Config, o Outside) *Handler {
 		keys.Warm(ctx)
 	}()
 	return &Handler{
-		syncer: authsync.New(work), versions: store, scope: scope, now: time.Now,
+		syncer: syncer, versions: store, scope: scope, now: time.Now,
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}

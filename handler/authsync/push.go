@@ -40,7 +40,7 @@ type pushed struct {
 func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p pushed, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of a proof that nobody waits for any more
-	proof := proof{checker: s.checker, allowLoopback: s.allowLoopback, known: how.verification}
+	proof := proof{checker: s.Checker, allowLoopback: s.AllowLoopback, known: how.verification}
 	var post lostPost
 	for range maxRounds {
 		t, err := decide(known)
@@ -57,7 +57,7 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 			continue
 		}
 		if t.held == nil && t.action != Create && (how.dryRun || !known.credential.States()) {
-			held, err := s.methods.Get(ctx, t.id)
+			held, err := s.AuthMethods.Get(ctx, t.id)
 			if isGone(err) && !t.pinned {
 				known = known.without(t.id)
 				continue
@@ -89,7 +89,7 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 				continue
 			}
 		} else {
-			method, err = s.methods.Update(ctx, t.id, writeOf(known.credential, known.credential.Name))
+			method, err = s.AuthMethods.Update(ctx, t.id, writeOf(known.credential, known.credential.Name))
 			if isGone(err) && !t.pinned {
 				known = known.without(t.id)
 				continue
@@ -111,8 +111,8 @@ type manner struct {
 }
 
 func (s *Syncer) catalogue(ctx context.Context) (*catalogue, error) {
-	at := s.now()
-	methods, err := s.methods.List(ctx)
+	at := s.Now()
+	methods, err := s.AuthMethods.List(ctx)
 	if err != nil {
 		return nil, datadogFault(ctx, err)
 	}
@@ -132,7 +132,7 @@ func (s *Syncer) create(ctx context.Context, known subject) (datadog.AuthMethod,
 	if t, err := decide(known); err != nil || t.action != Create {
 		return datadog.AuthMethod{}, cmp.Or(err, errOvertaken)
 	}
-	m, err := s.methods.Create(ctx, writeOf(known.credential, known.name))
+	m, err := s.AuthMethods.Create(ctx, writeOf(known.credential, known.name))
 	if err == nil {
 		known.there.add(m)
 	}

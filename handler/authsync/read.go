@@ -33,7 +33,7 @@ type reading struct {
 // Manager is eventually consistent, so a look may be older than the event, or the value older than the labels.
 func (s *Syncer) read(ctx context.Context, req Request, due *due) (reading, error) {
 	for look := 0; ; look++ {
-		describe := s.secrets.Describe
+		describe := s.Secrets.Describe
 		if due != nil && look == 0 {
 			describe = due.describe
 		}
@@ -41,8 +41,8 @@ func (s *Syncer) read(ctx context.Context, req Request, due *due) (reading, erro
 		if err != nil {
 			return r, err
 		}
-		if look == len(looks) || !r.mayChange(req.Event, s.now()) {
-			return r, r.conclude(req.Event, s.now())
+		if look == len(looks) || !r.mayChange(req.Event, s.Now()) {
+			return r, r.conclude(req.Event, s.Now())
 		}
 		if err := sleep(ctx, looks[look]); err != nil {
 			return r, err
@@ -54,7 +54,7 @@ func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Co
 	both, ctx := errgroup.WithContext(ctx)
 	var valueErr error
 	both.Go(func() error {
-		r.value, valueErr = s.secrets.Value(ctx, req.SecretID, secretstore.Current)
+		r.value, valueErr = s.Secrets.Value(ctx, req.SecretID, secretstore.Current)
 		r.noValue = isCode(valueErr, fault.SecretNotFound)
 		return nil // the labels say what it means
 	})
@@ -68,7 +68,7 @@ func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Co
 	if err := both.Wait(); err != nil || r.noSecret {
 		return r, err
 	}
-	if err := errors.Join(s.scope.Admit(r.Name, req.Home), s.scope.Admit(r.ARN, req.Home)); err != nil {
+	if err := errors.Join(s.Scope.Admit(r.Name, req.Home), s.Scope.Admit(r.ARN, req.Home)); err != nil {
 		return r, err
 	}
 	if r.noValue || r.idle() != "" {

@@ -14,8 +14,10 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
+// Workers is how many secrets one Reconcile syncs at a time.
+const Workers = 8
+
 const (
-	workers   = 8
 	maxTold   = 1000             // failures or plans that one answer holds
 	lastStart = 25 * time.Second // before the deadline: a sync that began later might be cut short
 )
@@ -41,8 +43,8 @@ type Reconciliation struct {
 // answer, and published like any failed sync. It stops where Datadog refuses the keys or leaves no room, which would be no
 // different for the next secret, and 25 s before the deadline.
 func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) (Reconciliation, error) {
-	started := s.now()
-	run := &reconcileRun{Syncer: s, survey: survey{scope: s.scope, home: req.Home}, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
+	started := s.Now()
+	run := &reconcileRun{Syncer: s, survey: survey{scope: s.Scope, home: req.Home}, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
 	run.req.Trigger = Trigger{Type: "reconcile", ID: req.RequestID}
 	listing, cancel := withReserve(ctx)
 	defer cancel()
@@ -51,7 +53,7 @@ func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) 
 		return Reconciliation{}, err
 	}
 	run.syncAll(ctx, run.sort(secrets))
-	run.answer.DurationMs = s.now().Sub(started).Milliseconds()
+	run.answer.DurationMs = s.Now().Sub(started).Milliseconds()
 	return run.answer, nil
 }
 
@@ -77,7 +79,7 @@ func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, 
 		for next, more := "", true; more; more = next != "" {
 			var page []secretstore.Secret
 			var err error
-			if page, next, err = r.secrets.Page(ctx, r.survey.scope.Prefix, next); err != nil {
+			if page, next, err = r.Secrets.Page(ctx, r.Scope.Prefix, next); err != nil {
 				return err
 			}
 			for _, secret := range page {
@@ -95,7 +97,7 @@ func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, 
 func (r *reconcileRun) sort(secrets []secretstore.Secret) (dues []*due) {
 	r.hold(secrets)
 	for _, secret := range secrets {
-		d := &due{run: r, secret: secret, reasons: r.judge(secret, r.shared(secret), r.now())}
+		d := &due{run: r, secret: secret, reasons: r.judge(secret, r.shared(secret), r.Now())}
 		r.count(stateOf(d.reasons), 1)
 		if stateOf(d.reasons) == Due {
 			dues = append(dues, d)
@@ -115,7 +117,7 @@ func rank(r Reason) int {
 
 func (r *reconcileRun) syncAll(ctx context.Context, dues []*due) {
 	var all errgroup.Group
-	all.SetLimit(workers)
+	all.SetLimit(Workers)
 	for i, d := range dues {
 		if r.stopped.Load() || left(ctx) < lastStart {
 			r.leave(len(dues) - i)
@@ -180,9 +182,9 @@ type due struct {
 // sync looks at the labels anew, since lists may be minutes old, and syncs the secret if it still is due.
 func (d *due) sync(ctx context.Context) {
 	var fresh secretstore.Secret
-	if fresh, d.described = d.run.secrets.Describe(ctx, d.secret.ARN); d.described == nil {
+	if fresh, d.described = d.run.Secrets.Describe(ctx, d.secret.ARN); d.described == nil {
 		d.secret = fresh
-		d.reasons = d.run.judge(fresh, d.isShared(ctx), d.run.now())
+		d.reasons = d.run.judge(fresh, d.isShared(ctx), d.run.Now())
 		if state := stateOf(d.reasons); state != Due {
 			d.run.count(Due, -1)
 			d.run.count(state, 1)
@@ -205,7 +207,7 @@ func (d *due) isShared(ctx context.Context) bool {
 		if arn == d.secret.ARN {
 			continue
 		}
-		if other, err := d.run.secrets.Describe(ctx, arn); err != nil || other.Record.ID == d.secret.Record.ID {
+		if other, err := d.run.Secrets.Describe(ctx, arn); err != nil || other.Record.ID == d.secret.Record.ID {
 			return true
 		}
 	}

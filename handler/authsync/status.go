@@ -37,11 +37,11 @@ type StatusRequest struct {
 // Status judges secrets as Reconcile does, and changes nothing.
 func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	if req.SecretID != "" {
-		if err := s.scope.Admit(req.SecretID, req.Home); err != nil {
+		if err := s.Scope.Admit(req.SecretID, req.Home); err != nil {
 			return Status{}, err
 		}
 	}
-	survey := survey{scope: s.scope, home: req.Home}
+	survey := survey{scope: s.Scope, home: req.Home}
 	var secrets []secretstore.Secret
 	var next string
 	both, listing := errgroup.WithContext(ctx)
@@ -62,7 +62,7 @@ func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) 
 		if survey.inScope(secret) {
 			answer.Secrets = append(answer.Secrets, s.status(secret, &survey))
 		} else if req.SecretID != "" {
-			return Status{}, cmp.Or(s.scope.Admit(secret.ARN, req.Home), error(fault.New(fault.SecretNotFound, "%s", idle(secret))))
+			return Status{}, cmp.Or(s.Scope.Admit(secret.ARN, req.Home), error(fault.New(fault.SecretNotFound, "%s", idle(secret))))
 		}
 	}
 	return answer, nil
@@ -70,14 +70,14 @@ func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) 
 
 func (s *Syncer) page(ctx context.Context, req StatusRequest) ([]secretstore.Secret, string, error) {
 	if req.SecretID == "" {
-		return s.secrets.Page(ctx, s.scope.Prefix, req.NextToken)
+		return s.Secrets.Page(ctx, s.Scope.Prefix, req.NextToken)
 	}
-	secret, err := s.secrets.Describe(ctx, req.SecretID)
+	secret, err := s.Secrets.Describe(ctx, req.SecretID)
 	return []secretstore.Secret{secret}, "", err
 }
 
 func (s *Syncer) status(secret secretstore.Secret, survey *survey) SecretStatus {
-	reasons := survey.judge(secret, survey.shared(secret), s.now())
+	reasons := survey.judge(secret, survey.shared(secret), s.Now())
 	status := SecretStatus{
 		Secret: SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: secret.Labelled(secretstore.Current)},
 		State:  stateOf(reasons), Reasons: append([]Reason{}, reasons...), RecordedVersionID: secret.Record.VersionID,
@@ -86,7 +86,7 @@ func (s *Syncer) status(secret secretstore.Secret, survey *survey) SecretStatus 
 		status.PushedAt = &at
 	}
 	if id := secret.Record.ID; id != "" {
-		status.AuthMethod = &AuthMethodRef{ID: id, Site: s.site}
+		status.AuthMethod = &AuthMethodRef{ID: id, Site: s.Site}
 		if m := survey.there.get(id); m != nil {
 			status.AuthMethod.Name = m.Name
 		}

@@ -46,8 +46,8 @@ type publisher interface {
 	Publish(ctx context.Context, e eventbus.Event) error
 }
 
-// Config is what a Syncer is made of.
-type Config struct {
+// Syncer does the job with what its fields reach. It keeps nothing between calls and is safe for concurrent use.
+type Syncer struct {
 	Secrets       secrets
 	AuthMethods   authMethods
 	Checker       checker // nil: verification is off
@@ -58,30 +58,13 @@ type Config struct {
 	Now           func() time.Time
 }
 
-// Syncer does the job. It keeps nothing between calls and is safe for concurrent use.
-type Syncer struct {
-	secrets       secrets
-	methods       authMethods
-	checker       checker
-	bus           publisher
-	scope         Scope
-	site          string
-	allowLoopback bool
-	now           func() time.Time
-}
-
-// New makes a Syncer.
-func New(c Config) *Syncer {
-	return &Syncer{c.Secrets, c.AuthMethods, c.Checker, c.Bus, c.Scope, c.Site, c.AllowLoopback, c.Now}
-}
-
 // Sync pushes AWSCURRENT of one secret to Datadog, records that on the secret, and publishes what came of it. It ends
 // before ctx's deadline. A failure is in the Result.
 func (s *Syncer) Sync(ctx context.Context, req Request) Result { return s.sync(ctx, req, nil) }
 
 // sync is Sync with what Reconcile knows beforehand, which is nil otherwise.
 func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
-	started := s.now()
+	started := s.Now()
 	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun}
 	work, cancel := withReserve(ctx)
 	defer cancel()
@@ -92,12 +75,12 @@ func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
 			done.settled = false
 		}
 	}
-	decided := s.now()
+	decided := s.Now()
 	res.DurationMs = decided.Sub(started).Milliseconds()
 	if !req.DryRun {
 		s.finish(ctx, done, decided, due, &res)
 	}
-	res.step("finish", s.now().Sub(decided))
+	res.step("finish", s.Now().Sub(decided))
 	return res
 }
 
@@ -111,7 +94,7 @@ func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
 // push writes AWSCURRENT until it is still AWSCURRENT after the write, and returns what Datadog took last, even with an
 // error: a write that was followed by a failure happened all the same.
 func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (*written, error) {
-	if err := s.scope.Admit(req.SecretID, req.Home); err != nil {
+	if err := s.Scope.Admit(req.SecretID, req.Home); err != nil {
 		return nil, err
 	}
 	res.Secret = refOfID(req.SecretID)
@@ -120,9 +103,9 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 	}
 	var done *written
 	for {
-		began := s.now()
+		began := s.Now()
 		r, err := s.read(ctx, req, due)
-		res.step("read", s.now().Sub(began))
+		res.step("read", s.Now().Sub(began))
 		if r.Name != "" {
 			res.Secret = SecretRef{ARN: r.ARN, Name: r.Name, VersionID: r.version()}
 		}
@@ -145,9 +128,9 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 		if err != nil || req.DryRun {
 			return done, err
 		}
-		began = s.now()
-		after, err := s.secrets.Describe(ctx, r.ARN)
-		res.step("look", s.now().Sub(began))
+		began = s.Now()
+		after, err := s.Secrets.Describe(ctx, r.ARN)
+		res.step("look", s.Now().Sub(began))
 		if err != nil {
 			return done, fault.New(fault.SecretsUnavailable, "whether AWSCURRENT moved during the push could not be seen").Because(err)
 		}
@@ -183,15 +166,15 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 		known.there = due.there(r.Record)
 		how.verification = due.verification(r)
 	}
-	started := s.now()
+	started := s.Now()
 	p, err := s.pushOne(ctx, known, how)
-	res.step("push", s.now().Sub(started))
+	res.step("push", s.Now().Sub(started))
 	res.step("verify", p.verified)
 	if res.Verification = p.verification; p.verification == verificationNone {
 		res.Verification = ""
 	}
 	if p.after != (datadog.AuthMethod{}) {
-		res.AuthMethod = &AuthMethodRef{ID: p.after.ID, Name: p.after.Name, Site: s.site}
+		res.AuthMethod = &AuthMethodRef{ID: p.after.ID, Name: p.after.Name, Site: s.Site}
 	}
 	res.Warnings = append(res.Warnings, p.warnings...)
 	if err != nil {
@@ -202,7 +185,7 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 		return nil, nil
 	}
 	if !req.Event.Time.IsZero() {
-		lag := max(0, s.now().Sub(req.Event.Time).Milliseconds())
+		lag := max(0, s.Now().Sub(req.Event.Time).Milliseconds())
 		res.LagMs = &lag
 	}
 	if before == nil {
@@ -236,7 +219,7 @@ func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *d
 	var recordErr error
 	if done != nil {
 		both.Go(func() error {
-			recordErr = s.secrets.Record(ctx, done.arn, done.record(s.site, at))
+			recordErr = s.Secrets.Record(ctx, done.arn, done.record(s.Site, at))
 			return nil
 		})
 	}
@@ -254,7 +237,7 @@ func (s *Syncer) publish(ctx context.Context, detailType string, at time.Time, r
 	if err != nil {
 		return err
 	}
-	return s.bus.Publish(ctx, eventbus.Event{DetailType: detailType, Detail: detail, Resource: res.Secret.ARN, Time: at})
+	return s.Bus.Publish(ctx, eventbus.Event{DetailType: detailType, Detail: detail, Resource: res.Secret.ARN, Time: at})
 }
 
 func (w written) record(site string, at time.Time) secretstore.Record {
@@ -275,7 +258,7 @@ func digest(m datadog.AuthMethod) string {
 // Prove returns nil if the token endpoint accepts value, a version of secret that is not AWSCURRENT, with what Datadog
 // would hold if it were pushed; and where verification is off. A credential that cannot be proven is credential_rejected.
 func (s *Syncer) Prove(ctx context.Context, secret secretstore.Secret, value sensitive.Text) error {
-	if s.checker == nil {
+	if s.Checker == nil {
 		return nil
 	}
 	known, err := s.subjectOf(secret, value)
@@ -291,10 +274,10 @@ func (s *Syncer) Prove(ctx context.Context, secret secretstore.Secret, value sen
 
 // subjectOf is what a decision about value is made of, before anything is known of Datadog.
 func (s *Syncer) subjectOf(secret secretstore.Secret, value sensitive.Text) (subject, error) {
-	c, err := secretstore.ParseCredential(value, s.allowLoopback)
+	c, err := secretstore.ParseCredential(value, s.AllowLoopback)
 	if err != nil {
 		return subject{}, err
 	}
-	name := cmp.Or(c.Name, strings.TrimPrefix(secret.Name, s.scope.Prefix))
+	name := cmp.Or(c.Name, strings.TrimPrefix(secret.Name, s.Scope.Prefix))
 	return subject{name: name, credential: c, recorded: secret.Record.ID}, nil
 }

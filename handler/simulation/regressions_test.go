@@ -31,7 +31,7 @@ func TestRegressions(t *testing.T) {
 			{Do: rollback, Back: 1, After: second, Deliveries: unread},
 		}}},
 		{"away and back within the grace of a settled record", schedule{Secrets: whole, Steps: []step{
-			{Do: put, Mark: true, After: 2 * second, Deliveries: at("PATCH", 7*minute)},
+			{Do: put, Ahead: 1, After: 2 * second, Deliveries: at("PATCH", 7*minute)},
 			{Do: rollback, Back: 1, After: 500 * time.Millisecond, Deliveries: unread},
 		}}},
 	} {

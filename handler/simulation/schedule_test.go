@@ -76,8 +76,8 @@ const (
 )
 
 type step struct {
-	Mark       bool          `json:",omitzero"` // the schedule's next reconcile comes first
-	After      time.Duration `json:",omitzero"` // the step before
+	Ahead      time.Duration `json:",omitzero"` // if not 0, first waits until so long before the schedule's next reconcile
+	After      time.Duration `json:",omitzero"` // that, or the step before
 	Do         action        `json:",omitzero"`
 	Secret     int           `json:",omitzero"`
 	Back       int           `json:",omitzero"` // of rollback
@@ -155,7 +155,7 @@ var schedules = rapid.Custom(func(t *rapid.T) schedule {
 type drawing struct {
 	secrets, steps int // at most
 	events         int // deliveries of one event, at most
-	marks, kills   int // percent
+	marks, kills   int // percent: of steps near a reconcile of the schedule, of invocations that vanish
 	actions        *rapid.Generator[action]
 	killed         *rapid.Generator[kill]
 }
@@ -186,7 +186,10 @@ var narrow = drawing{secrets: 1, steps: 5, events: 1, marks: 25, kills: 70,
 }
 
 func (d drawing) step(t *rapid.T) step {
-	s := step{Mark: percent(t, "mark", d.marks), After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"), Secret: rapid.IntRange(0, 2).Draw(t, "secret")}
+	s := step{After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"), Secret: rapid.IntRange(0, 2).Draw(t, "secret")}
+	if percent(t, "ahead", d.marks) {
+		s.Ahead = rapid.SampledFrom([]time.Duration{time.Nanosecond, 10 * time.Second, 3 * time.Minute}).Draw(t, "ahead")
+	}
 	switch s.Do {
 	case put, promote:
 		s.Version, s.Deliveries = versions.Draw(t, "version"), d.deliveries(t)
@@ -256,7 +259,12 @@ var pauses = rapid.Custom(func(t *rapid.T) time.Duration {
 	return time.Duration(rapid.IntRange(1, 16).Draw(t, "min")) * time.Minute
 })
 
-var late = rapid.Custom(func(t *rapid.T) time.Duration { return min(maxLate, pauses.Draw(t, "late")) })
+var late = rapid.Custom(func(t *rapid.T) time.Duration {
+	if percent(t, "minutes", 40) {
+		return time.Duration(rapid.IntRange(1, int(maxLate/time.Minute)).Draw(t, "late")) * time.Minute
+	}
+	return min(maxLate, pauses.Draw(t, "late"))
+})
 
 func weighted[V any](by map[int][]V) *rapid.Generator[V] {
 	var all []V

@@ -165,9 +165,9 @@ func (w *world) run() {
 		time.Sleep(31 * time.Minute)
 	}
 	for i, s := range w.Steps {
-		if s.Mark {
-			gone := time.Since(scheduled)
-			time.Sleep(gone.Truncate(schedulePause) + schedulePause - gone)
+		if s.Ahead > 0 {
+			past := time.Since(scheduled) % schedulePause
+			time.Sleep((2*schedulePause - past - s.Ahead) % schedulePause)
 		}
 		time.Sleep(s.After + time.Duration(i+1)*7654321)
 		w.tell("step %d: %s of secret %d", i, s.Do, s.Secret)

@@ -5,6 +5,7 @@ TOOLS := .tools
 FUZZTIME := 1m
 STATICCHECK := $(TOOLS)/staticcheck-v0.8.2
 CHECKOV := $(TOOLS)/checkov-3.3.30
+SCHEMATHESIS := $(TOOLS)/schemathesis-4.32.5
 
 help: ## List these targets
 	@grep -hE '^[A-Za-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,6 +30,9 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 fuzz: ## Every parse boundary for FUZZTIME each
 	@grep -ro --include=*_test.go 'func Fuzz[A-Za-z]*' handler | sed 's/:func / /' | while read -r file target; do \
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" | grep -v '^fuzz: elapsed' || exit 1; done
+
+contract: $(SCHEMATHESIS) ## Requests made up by the OpenAPI description, to the function and to the deployed stack
+	SCHEMATHESIS=$(abspath $<)/bin/schemathesis go test -count=1 -run TestSchemathesis ./handler/contract
 
 conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
 	cd handler/datadog/datadogtest/official && go test ./...
@@ -55,9 +59,9 @@ build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOA
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \
 		-ldflags "-s -w" -o "$(ARTIFACTS_DIR)/bootstrap" ./cmd/bootstrap
 
-$(CHECKOV):
-	@echo "Installing checkov into $(TOOLS): about a minute, once"
-	@python3 -m venv $@ && $@/bin/pip install --quiet --no-input --disable-pip-version-check checkov==$(subst $(TOOLS)/checkov-,,$@) || { rm -rf $@; exit 1; }
+$(CHECKOV) $(SCHEMATHESIS):
+	@echo "Installing $(@F) into $(TOOLS): about a minute, once"
+	@python3 -m venv $@ && $@/bin/pip install --quiet --no-input --disable-pip-version-check $(subst -,==,$(@F)) || { rm -rf $@; exit 1; }
 
 $(STATICCHECK):
 	@echo "Installing staticcheck into $(TOOLS): about a minute, once"
@@ -65,4 +69,4 @@ $(STATICCHECK):
 	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
 	@mv $(TOOLS)/staticcheck $@
 
-.PHONY: help run test lint fuzz simulate conformance bench audit package readme build-Function
+.PHONY: help run test lint fuzz simulate contract conformance bench audit package readme build-Function

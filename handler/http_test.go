@@ -57,10 +57,12 @@ func (r request) v1() string {
 }
 
 func (r request) headers() string {
-	if r.contentType == "" {
-		return "null"
+	headers := map[string]string{"Authorization": "AWS4-HMAC-SHA256 Signature=" + signature, "X-Amz-Security-Token": sessionToken}
+	if r.contentType != "" {
+		headers["cOnTeNt-TyPe"] = r.contentType
 	}
-	return `{"cOnTeNt-TyPe":` + quoted(r.contentType) + `}`
+	text, _ := json.Marshal(headers)
+	return string(text)
 }
 
 func quoted(s string) string {

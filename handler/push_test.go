@@ -170,6 +170,21 @@ func TestWhereACredentialGoes(t *testing.T) {
 	}
 }
 
+// Of an auth method that nobody looked at, a failure does not make up the name.
+func TestAFailureNamesNoAuthMethodThatItDidNotSee(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secrets.Create(secretName, w.value("first"))
+		id := w.datadogHolds("another name", "payments-client").ID
+		w.secrets.Tag(secretName, secretstore.RecordTag, "id="+id)
+		w.datadog.Fail(refusing("PATCH", 400))
+		_, _ = w.sync(secretName)
+		want := &authsync.AuthMethodRef{ID: id, Site: "datadoghq.com"}
+		if diff := cmp.Diff(want, w.published()[0].AuthMethod); diff != "" {
+			t.Errorf("auth method (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestTheRecord(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))

@@ -96,14 +96,15 @@ func TestStatusInPages(t *testing.T) {
 
 func TestStatusRefused(t *testing.T) {
 	for query, want := range map[string]fault.Code{
-		`{"secretId":"elsewhere/payments"}`:                fault.SecretOutOfScope,
-		`{"secretId":"datadog/webhooks/nobody"}`:           fault.SecretNotFound,
-		`{"secretId":"` + secretName + `-deleted"}`:        fault.SecretNotFound,
-		`{"secretId":""}`:                                  fault.BadRequest,
-		`{"secretId":"datadog/webhooks/ü"}`:                fault.BadRequest,
-		`{"nextToken":"nonsense"}`:                         fault.BadRequest,
-		`{"secretid":"` + secretName + `"}`:                fault.BadRequest,
-		`{"secretId":"` + secretName + `","verbose":"ja"}`: fault.BadRequest,
+		`{"secretId":"elsewhere/payments"}`:                 fault.SecretOutOfScope,
+		`{"secretId":"datadog/webhooks/nobody"}`:            fault.SecretNotFound,
+		`{"secretId":"` + secretName + `-deleted"}`:         fault.SecretNotFound,
+		`{"secretId":"` + secretName + `","nextToken":"1"}`: fault.BadRequest,
+		`{"secretId":""}`:                                   fault.BadRequest,
+		`{"secretId":"datadog/webhooks/ü"}`:                 fault.BadRequest,
+		`{"nextToken":"nonsense"}`:                          fault.BadRequest,
+		`{"secretid":"` + secretName + `"}`:                 fault.BadRequest,
+		`{"secretId":"` + secretName + `","verbose":"ja"}`:  fault.BadRequest,
 	} {
 		for _, v2 := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, payload 2.0: %v", query, v2), func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
@@ -46,10 +48,12 @@ type world struct {
 	config  handler.Config
 	invoked int
 	said    []string // answers and errors
+	answers []answered
 	secret  []string // values that must be nowhere in them
 }
 
-// inWorld runs a test in a world of its own, and then looks for secret values in all that the function said.
+// inWorld runs a test in a world of its own, and then looks whether all that the function said follows the contract and
+// holds no secret value.
 func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -61,14 +65,19 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 		test(t, w)
 		time.Sleep(time.Minute) // for what comes late
 		w.mustHoldNoSecret()
+		w.mustFollowContract()
 	})
 }
 
-const tokenOf = "canary-of-the-access-token"
+const (
+	tokenOf      = "canary-of-the-access-token"
+	signature    = "canary-of-the-signature"
+	sessionToken = "canary-of-the-session-token"
+)
 
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey), tokens: tokentest.New(),
-		bus: &eventbustest.Bus{}, log: &buffer{}, secret: []string{apiKey, appKey, tokenOf}}
+		bus: &eventbustest.Bus{}, log: &buffer{}, secret: []string{apiKey, appKey, tokenOf, signature, sessionToken}}
 	w.tokens.AccessToken = tokenOf
 	keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
 	w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
@@ -145,6 +154,7 @@ func (w *world) invokeWith(ctx context.Context, payload string) (string, error) 
 	one.Lock()
 	defer one.Unlock()
 	w.said = append(w.said, string(text), fmt.Sprintf("%+v %v", answer, err))
+	w.answers = append(w.answers, answered{payload, answer})
 	return string(text), err
 }
 
@@ -213,6 +223,50 @@ func (w *world) mustHoldNoSecret() {
 	}
 	if unknown := w.datadog.Unknown(); len(unknown) > 0 {
 		w.t.Errorf("calls that Datadog does not know: %v", unknown)
+	}
+}
+
+// answered is an answer, and what it is to.
+type answered struct {
+	payload string
+	answer  any
+}
+
+// mustFollowContract compares every answer and every event with the published schemas.
+func (w *world) mustFollowContract() {
+	w.t.Helper()
+	must := func(err error) {
+		if err != nil {
+			w.t.Error(err)
+		}
+	}
+	for _, a := range w.answers {
+		text, _ := json.Marshal(a.answer)
+		switch a.answer.(type) {
+		case nil:
+		case authsync.Result:
+			must(contract.Validate("result", text))
+		case authsync.Reconciliation:
+			must(contract.Validate("reconciliation", text))
+		case authsync.Status:
+			must(contract.Validate("status", text))
+		default:
+			path, header := "/sync", http.Header{}
+			if strings.Contains(a.payload, "/status") {
+				path = "/status"
+			}
+			var got answer
+			must(json.Unmarshal(text, &got))
+			for name, value := range got.Headers {
+				header.Set(name, value)
+			}
+			must(contract.ValidateHTTP(path, got.StatusCode, header, []byte(got.Body)))
+		}
+	}
+	for _, e := range w.bus.Events() {
+		text, _ := json.Marshal(map[string]any{"source": e.Source, "detail-type": e.DetailType, "time": e.Time,
+			"resources": append([]string{}, e.Resources...), "detail": json.RawMessage(*e.Detail)})
+		must(contract.Validate("event", text))
 	}
 }
 

@@ -79,12 +79,12 @@ func decide(s subject) (target, error) {
 	return target{action: Create}, nil // 8
 }
 
-// overlay is what Datadog will hold once the secret is written over held, which is nil for a create.
+// overlay is what Datadog will hold once c is written over held, under name where that is not empty. held is nil for a
+// create, and where nobody has to know.
 func overlay(held *datadog.AuthMethod, c secretstore.Credential, name string) datadog.AuthMethod {
 	var after datadog.AuthMethod
 	if held != nil {
 		after = *held
-		name = c.Name
 	}
 	after.Name = cmp.Or(name, after.Name)
 	after.AccessTokenURL = cmp.Or(c.AccessTokenURL, after.AccessTokenURL)

@@ -84,18 +84,19 @@ func TestOverlay(t *testing.T) {
 	held := datadog.AuthMethod{ID: idA, Name: "held", ClientID: "c", AccessTokenURL: url, Audience: "a", Scope: "s"}
 	empty, other := "", "other"
 	for _, c := range []struct {
-		name string
+		what string
 		held *datadog.AuthMethod
 		over secretstore.Credential
+		name string
 		want datadog.AuthMethod
 	}{
-		{"nothing stated leaves all", &held, secretstore.Credential{}, held},
-		{"cleared and changed", &held, secretstore.Credential{Audience: &empty, Scope: &other}, datadog.AuthMethod{ID: idA, Name: "held", ClientID: "c", AccessTokenURL: url, Scope: "other"}},
-		{"a stated name renames", &held, secretstore.Credential{Name: "stated"}, datadog.AuthMethod{ID: idA, Name: "stated", ClientID: "c", AccessTokenURL: url, Audience: "a", Scope: "s"}},
-		{"a create takes the default name", nil, secretstore.Credential{ClientID: "c", AccessTokenURL: url}, datadog.AuthMethod{Name: "default", ClientID: "c", AccessTokenURL: url}},
+		{"nothing stated leaves all", &held, secretstore.Credential{}, "", held},
+		{"cleared and changed", &held, secretstore.Credential{Audience: &empty, Scope: &other}, "", datadog.AuthMethod{ID: idA, Name: "held", ClientID: "c", AccessTokenURL: url, Scope: "other"}},
+		{"a stated name renames", &held, secretstore.Credential{}, "stated", datadog.AuthMethod{ID: idA, Name: "stated", ClientID: "c", AccessTokenURL: url, Audience: "a", Scope: "s"}},
+		{"a create takes the default name", nil, secretstore.Credential{ClientID: "c", AccessTokenURL: url}, "default", datadog.AuthMethod{Name: "default", ClientID: "c", AccessTokenURL: url}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, overlay(c.held, c.over, "default")); diff != "" {
+		t.Run(c.what, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, overlay(c.held, c.over, c.name)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

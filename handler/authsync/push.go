@@ -67,7 +67,11 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 			}
 			t.held = &held
 		}
-		p = pushed{action: t.action, after: overlay(t.held, known.credential, known.name)}
+		name := known.credential.Name
+		if t.action == Create {
+			name = known.name
+		}
+		p = pushed{action: t.action, after: overlay(t.held, known.credential, name)}
 		p.after.ID = t.id
 		if t.held != nil {
 			p.before = *t.held
@@ -89,7 +93,7 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 				continue
 			}
 		} else {
-			method, err = s.AuthMethods.Update(ctx, t.id, writeOf(known.credential, known.credential.Name))
+			method, err = s.AuthMethods.Update(ctx, t.id, writeOf(known.credential, name))
 			if isGone(err) && !t.pinned {
 				known = known.without(t.id)
 				continue

@@ -36,6 +36,9 @@ type StatusRequest struct {
 
 // Status judges secrets as Reconcile does, and changes nothing.
 func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) {
+	if req.SecretID != "" && req.NextToken != "" {
+		return Status{}, fault.New(fault.BadRequest, "secretId and nextToken exclude each other")
+	}
 	if req.SecretID != "" {
 		if err := s.Scope.Admit(req.SecretID, req.Home); err != nil {
 			return Status{}, err

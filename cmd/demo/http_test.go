@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/contract"
 )
 
 func TestHTTP(t *testing.T) {
@@ -85,6 +86,11 @@ func (u *user) asks(method, path string, header http.Header, body string, signed
 	answer, err := u.HTTP(u.ctx, method, path, header, body, signed)
 	u.must(err)
 	answers.add(string(answer.Body))
+	described := "/sync"
+	if strings.HasPrefix(path, "/status") {
+		described = "/status"
+	}
+	u.must(contract.ValidateHTTP(described, answer.Status, answer.Header, answer.Body))
 	return answer
 }
 

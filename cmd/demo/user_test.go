@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/contract"
 )
 
 // user is a team in a test.
@@ -60,12 +61,25 @@ func (u *user) leaves() {
 	defer cancel()
 	u.ctx = ctx
 	u.keepsSecrets()
+	u.keepsContract()
 	for _, call := range u.Datadog.Unknown() {
 		u.t.Errorf("Datadog has no %s %s", call.Method, call.Path)
 	}
 	if u.t.Failed() {
 		u.SaveLogs()
 		u.t.Log("the logs are in " + near(u.Folder))
+	}
+}
+
+// keepsContract checks that every result that was published is one that consumers may rely on.
+func (u *user) keepsContract() {
+	u.t.Helper()
+	events, err := u.Events(u.ctx)
+	u.must(err)
+	for _, event := range events {
+		if err := contract.Validate("event", event.Raw); err != nil {
+			u.t.Errorf("%s\n%v", event.Raw, err)
+		}
 	}
 }
 

@@ -94,9 +94,7 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error) {
 	answer, err := h.syncer.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
 	if err != nil {
-		e := fault.From(err)
-		h.log.ErrorContext(ctx, "reconcile", "requestId", r.RequestID, "error", e)
-		return nil, e
+		return nil, h.failed(ctx, "reconcile", err, r.RequestID)
 	}
 	if !answer.DryRun {
 		h.meter.reconcile(answer)
@@ -110,11 +108,16 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error
 func (h *Handler) status(ctx context.Context, r authsync.StatusRequest, from caller) (any, error) {
 	answer, err := h.syncer.Status(ctx, r)
 	if err != nil {
-		e := fault.From(err)
-		h.log.ErrorContext(ctx, "status", "requestId", from.requestID, "error", e)
-		return nil, e
+		return nil, h.failed(ctx, "status", err, from.requestID)
 	}
 	return answer, nil
+}
+
+// failed writes a failure in the log and returns it as Lambda is to have it.
+func (h *Handler) failed(ctx context.Context, what string, err error, requestID string, also ...any) error {
+	e := fault.From(err)
+	h.log.ErrorContext(ctx, what, append([]any{"requestId", requestID, "error", e}, also...)...)
+	return e
 }
 
 func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) authsync.Result {

@@ -122,16 +122,13 @@ func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpRes
 	}
 	ctx, cancel := context.WithDeadline(ctx, came.Add(httpTimeout))
 	defer cancel()
-	err := r.admit()
-	if err == nil {
-		switch r.path {
-		case "sync":
-			return h.serveSync(ctx, r, from)
-		default:
-			return h.serveStatus(ctx, r, from)
-		}
+	if err := r.admit(); err != nil {
+		return h.refuse(ctx, err, r, from)
 	}
-	return h.refuse(ctx, err, r, from)
+	if r.path == "sync" {
+		return h.serveSync(ctx, r, from)
+	}
+	return h.serveStatus(ctx, r, from)
 }
 
 // allowed is the one method of each path.

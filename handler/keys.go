@@ -16,7 +16,7 @@ func readKeys(ctx context.Context, store *secretstore.Store, c Config) (datadog.
 	both, ctx := errgroup.WithContext(ctx)
 	read := func(arn string, into *secretstore.Value) func() error {
 		return func() (err error) {
-			*into, err = store.Value(ctx, arn, secretstore.Current)
+			*into, err = store.Current(ctx, arn)
 			return keySecretFault(err)
 		}
 	}

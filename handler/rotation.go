@@ -42,13 +42,11 @@ func recogniseRotation(p map[string]json.RawMessage) any {
 // rotate does one step. It promotes a credential that somebody staged; it does not mint one. Each step goes by the token
 // alone and may be repeated: a token that is AWSCURRENT already has nothing left to do.
 func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error {
-	err := h.rotateStep(ctx, r, from)
-	if err != nil {
-		e := fault.From(err)
-		h.log.ErrorContext(ctx, "rotation", "step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID, "error", e)
-		return e
+	what := []any{"step", r.step, "secretId", r.secretID, "versionId", r.token}
+	if err := h.rotateStep(ctx, r, from); err != nil {
+		return h.failed(ctx, "rotation", err, from.requestID, what...)
 	}
-	h.log.InfoContext(ctx, "rotation", "step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID)
+	h.log.InfoContext(ctx, "rotation", append(what, "requestId", from.requestID)...)
 	return nil
 }
 

@@ -4,12 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // These tests evaluate template.yaml without an account: the emulator lets pass much that AWS would refuse (log writes,
@@ -77,6 +81,26 @@ func TestTemplateRole(t *testing.T) {
 			equal(t, nil, role["ManagedPolicyArns"])
 		})
 	}
+}
+
+// TestTemplateGrantsWhatTheCodeCalls compares the role with the methods of the SDK that the code can call: each action is
+// used, and none is missing.
+func TestTemplateGrantsWhatTheCodeCalls(t *testing.T) {
+	calls := map[string]bool{}
+	for service, api := range map[string]reflect.Type{"secretsmanager:": reflect.TypeFor[secretstore.API](), "events:": reflect.TypeFor[eventbus.API]()} {
+		for i := range api.NumMethod() {
+			calls[service+api.Method(i).Name] = true
+		}
+	}
+	granted := map[string]bool{}
+	role := evaluate(t, map[string]string{"EnableRotationFunction": "true"}).properties("Role")
+	for _, line := range statements(role["Policies"].([]any)[0].(fields)["PolicyDocument"]) {
+		action, _, _ := strings.Cut(strings.TrimPrefix(line, "Allow: "), " on ")
+		if strings.HasPrefix(action, "secretsmanager:") || strings.HasPrefix(action, "events:") {
+			granted[action] = true
+		}
+	}
+	equal(t, calls, granted)
 }
 
 // TestTemplateResources knows who may reach the queue and the function, and what AWS does with a failed event. The

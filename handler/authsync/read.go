@@ -54,7 +54,7 @@ func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Co
 	both, ctx := errgroup.WithContext(ctx)
 	var valueErr error
 	both.Go(func() error {
-		r.value, valueErr = s.Secrets.Value(ctx, req.SecretID, secretstore.Current)
+		r.value, valueErr = s.Secrets.Current(ctx, req.SecretID)
 		r.noValue = isCode(valueErr, fault.SecretNotFound)
 		return nil // the labels say what it means
 	})

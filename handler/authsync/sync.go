@@ -25,7 +25,7 @@ import (
 const reserve = 2 * time.Second
 
 type secrets interface {
-	Value(ctx context.Context, id, label string) (secretstore.Value, error)
+	Current(ctx context.Context, id string) (secretstore.Value, error)
 	Describe(ctx context.Context, id string) (secretstore.Secret, error)
 	Record(ctx context.Context, arn string, r secretstore.Record) error
 	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)

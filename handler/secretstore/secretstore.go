@@ -77,9 +77,9 @@ func (s Secret) Labelled(label string) string {
 	return ""
 }
 
-// Value reads the version of a secret that carries label.
-func (s *Store) Value(ctx context.Context, id, label string) (Value, error) {
-	return s.value(ctx, &sm.GetSecretValueInput{SecretId: &id, VersionStage: &label})
+// Current reads the version of a secret that is AWSCURRENT.
+func (s *Store) Current(ctx context.Context, id string) (Value, error) {
+	return s.value(ctx, &sm.GetSecretValueInput{SecretId: &id, VersionStage: aws.String(Current)})
 }
 
 // Version reads one version of a secret by its id.

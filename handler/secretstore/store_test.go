@@ -50,20 +50,18 @@ func TestStoreReadsValues(t *testing.T) {
 		return secretstore.Value{arn, name, version, sensitive.New(text)}
 	}
 	for what, tc := range map[string]struct {
-		id, label, version string
-		want               secretstore.Value // none: secret_not_found
+		id, version string            // no version: AWSCURRENT
+		want        secretstore.Value // none: secret_not_found
 	}{
-		"AWSCURRENT":      {name, "AWSCURRENT", "", in(first, canary)},
-		"by ARN":          {arn, "AWSCURRENT", "", in(first, canary)},
-		"another label":   {name, "NEXT", "", in(next, "next")},
-		"by version":      {name, "", next, in(next, "next")},
-		"binary":          {"binary", "AWSCURRENT", "", secretstore.Value{*out.ARN, "binary", *out.VersionId, sensitive.New(canary)}},
-		"no such label":   {name, "AWSPENDING", "", secretstore.Value{}},
-		"no such version": {name, "", other, secretstore.Value{}},
-		"no such secret":  {"x", "AWSCURRENT", "", secretstore.Value{}},
+		"AWSCURRENT":      {name, "", in(first, canary)},
+		"by ARN":          {arn, "", in(first, canary)},
+		"by version":      {name, next, in(next, "next")},
+		"binary":          {"binary", "", secretstore.Value{*out.ARN, "binary", *out.VersionId, sensitive.New(canary)}},
+		"no such version": {name, other, secretstore.Value{}},
+		"no such secret":  {"x", "", secretstore.Value{}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			got, err := store.Value(ctx, tc.id, tc.label)
+			got, err := store.Current(ctx, tc.id)
 			if tc.version != "" {
 				got, err = store.Version(ctx, tc.id, tc.version)
 			}
@@ -186,7 +184,7 @@ func TestStoreClassifiesErrors(t *testing.T) {
 			ctx := context.Background()
 			store, s, arn, _ := setup()
 			for op, call := range map[string]func() error{
-				"GetSecretValue":           func() error { _, err := store.Value(ctx, name, "AWSCURRENT"); return err },
+				"GetSecretValue":           func() error { _, err := store.Current(ctx, name); return err },
 				"DescribeSecret":           func() error { _, err := store.Describe(ctx, name); return err },
 				"TagResource":              func() error { return store.Record(ctx, arn, record) },
 				"PutSecretValue":           func() error { return store.PutPending(ctx, name, other, sensitive.Text{}, sensitive.New(canary)) },

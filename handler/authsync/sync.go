@@ -109,6 +109,9 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 		if r.Name != "" {
 			res.Secret = SecretRef{ARN: r.ARN, Name: r.Name, VersionID: r.version()}
 		}
+		if done != nil && isCode(err, fault.SecretNotFound) {
+			err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed before").Because(err)
+		}
 		if err != nil {
 			return done, err
 		}

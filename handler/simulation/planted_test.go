@@ -22,6 +22,8 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
+const rare = 5000 // schedules, in which a bug that takes several mishaps shows
+
 // The simulation must find each of these bugs, or it would not find others either.
 func TestPlantedBugs(t *testing.T) {
 	for _, c := range []struct {
@@ -35,7 +37,9 @@ func TestPlantedBugs(t *testing.T) {
 		}},
 			500, "was not AWSCURRENT any more"},
 		{"no settling", bug{outside: func(w *world, o *handler.Outside) { o.Secrets = settledAtOnce{secretsManager{w.secrets, w}} }},
-			3000, "Datadog holds"},
+			rare, "Datadog holds"},
+		{"settles too early", bug{outside: func(w *world, o *handler.Outside) { o.Secrets = datedBack{secretsManager{w.secrets, w}} }},
+			rare, "came back"},
 		{"blind POST", bug{outside: func(w *world, o *handler.Outside) { o.Datadog = emptyList{o.Datadog} }}, 500, "Datadog holds"},
 		{"skip by record", bug{handle: skipByRecord}, 500, "which it did not push"},
 		{"a rejection is final", bug{handle: finalRejection}, 500, "is not tried again"},
@@ -43,7 +47,11 @@ func TestPlantedBugs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := range c.within {
-				wrong, _ := play(t, schedules.Example(seed), c.bug, false)
+				from := schedules
+				if c.within == rare {
+					from = narrowSchedules
+				}
+				wrong, _ := play(t, from.Example(seed), c.bug, false)
 				if slices.ContainsFunc(wrong, func(s string) bool { return strings.Contains(s, c.finds) }) {
 					t.Logf("schedule %d: %s", seed, wrong)
 					return
@@ -84,6 +92,24 @@ type settledAtOnce struct{ secretsManager }
 func (s settledAtOnce) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
 	in.Tags[0].Value = aws.String(strings.Replace(*in.Tags[0].Value, "state=pushed", "state=settled", 1))
 	return s.secretsManager.TagResource(ctx, in)
+}
+
+// datedBack makes every record, and every change of a secret, 10 minutes older than it is.
+type datedBack struct{ secretsManager }
+
+func (d datedBack) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput, _ ...func(*sm.Options)) (*sm.DescribeSecretOutput, error) {
+	out, err := d.secretsManager.DescribeSecret(ctx, in)
+	if err == nil {
+		out.LastChangedDate = aws.Time(out.LastChangedDate.Add(-10 * time.Minute))
+	}
+	return out, err
+}
+
+func (d datedBack) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
+	record := secretstore.ParseRecord(*in.Tags[0].Value, "datadoghq.com", time.Now())
+	record.At = record.At.Add(-10 * time.Minute)
+	in.Tags[0].Value = aws.String(record.String())
+	return d.secretsManager.TagResource(ctx, in)
 }
 
 // emptyList never shows what is there.

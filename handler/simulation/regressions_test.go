@@ -34,6 +34,10 @@ func TestRegressions(t *testing.T) {
 			{Do: put, Ahead: 1, After: 2 * second, Deliveries: at("PATCH", 7*minute)},
 			{Do: rollback, Back: 1, After: 500 * time.Millisecond, Deliveries: unread},
 		}}},
+		{"a young secret is not there for a moment, after its first push", schedule{Seed: 2, Secrets: whole, Steps: []step{
+			{Do: put, After: 300 * time.Millisecond, Deliveries: []delivery{{After: minute}}},
+			{Do: staleLabels, After: 300 * time.Millisecond, For: 200 * time.Millisecond, Rate: 100},
+		}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if wrong, _ := play(t, c.schedule, bug{}, false); len(wrong) > 0 {

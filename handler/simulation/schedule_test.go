@@ -135,21 +135,22 @@ func compact(v any) string {
 
 // schedules draws them. Half are wide: of all that can happen, to 1 to 3 secrets. Half are narrow: the label of one secret
 // moves back and forth, mostly around the schedule's reconcile, while invocations vanish and events get lost.
-var schedules = rapid.Custom(func(t *rapid.T) schedule {
-	s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm")}
-	d := wide
-	if rapid.Bool().Draw(t, "narrow") {
-		d = narrow
-	}
-	s.Secrets = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) secret {
-		return secret{rapid.SampledFrom([]kind{full, full, named, pinned, recorded}).Draw(t, "kind"), wide.deliveries(t)}
-	}), 1, d.secrets).Draw(t, "secrets")
-	s.Steps = rapid.SliceOfN(rapid.Custom(d.step), 1, d.steps).Draw(t, "steps")
-	for i := range s.Steps {
-		s.Steps[i].Secret %= len(s.Secrets)
-	}
-	return s
-})
+var schedules, narrowSchedules = drawn(wide, narrow), drawn(narrow)
+
+func drawn(from ...drawing) *rapid.Generator[schedule] {
+	return rapid.Custom(func(t *rapid.T) schedule {
+		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm")}
+		d := from[rapid.IntRange(0, len(from)-1).Draw(t, "from")]
+		s.Secrets = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) secret {
+			return secret{rapid.SampledFrom([]kind{full, full, named, pinned, recorded}).Draw(t, "kind"), wide.deliveries(t)}
+		}), 1, d.secrets).Draw(t, "secrets")
+		s.Steps = rapid.SliceOfN(rapid.Custom(d.step), 1, d.steps).Draw(t, "steps")
+		for i := range s.Steps {
+			s.Steps[i].Secret %= len(s.Secrets)
+		}
+		return s
+	})
+}
 
 // drawing says what is drawn, and how often.
 type drawing struct {
@@ -174,7 +175,7 @@ var wide = drawing{secrets: 3, steps: 10, events: 3, marks: 5, kills: 30,
 	}),
 }
 
-var narrow = drawing{secrets: 1, steps: 5, events: 1, marks: 25, kills: 70,
+var narrow = drawing{secrets: 1, steps: 5, events: 1, marks: 40, kills: 50,
 	actions: weighted(map[int][]action{
 		6: {rollback},
 		4: {put},

@@ -52,8 +52,8 @@ package: ## The function for arm64 as .aws-sam/function.zip, for those who deplo
 simulate: ## 100,000 random schedules, from a random seed: some minutes
 	go test ./handler/simulation -run Schedules -rapid.checks=100000 -timeout 1h -v
 
-readme: ## Make README's tables from the template and the code
-	README=write go test -count=1 -run TestReadme ./cmd/demo
+readme: ## Make README's tables and picture from the template and the code
+	README=write go test -count=1 -run TestReadme ./cmd/demo ./handler
 
 build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOARCH choose another machine
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \

@@ -33,15 +33,15 @@ func readKeys(ctx context.Context, store *secretstore.Store, c Config) (datadog.
 	return datadog.ParseKeys(api.Text, app.Text)
 }
 
-// keySecretFault says of an error that it is about the secret of a key, not the one to sync. One that does not exist is
-// a matter of Datadog's keys: to whoever asked for a sync, their secret does exist.
+// keySecretFault says of an error that it is about the secret of a key, not the one to sync. One that is not there is a
+// matter of Datadog's keys: to whoever asked for a sync, their secret is.
 func keySecretFault(err error) error {
 	if err == nil {
 		return nil
 	}
 	e := fault.From(err)
 	code := e.Code
-	if code == fault.SecretNotFound {
+	if code == fault.SecretNotFound || code == fault.BadRequest {
 		code = fault.DatadogUnauthorized
 	}
 	return fault.New(code, "the secret of Datadog's key: %s", e.Message).Because(err)

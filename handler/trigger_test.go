@@ -192,6 +192,11 @@ func TestHowFailuresEnd(t *testing.T) {
 			w.secrets.Put(secretName, w.value("pinned", "auth_method_id=aaaaaaaa-0000-4000-8000-000000000001"))
 		}},
 		{"refused keys", fault.DatadogUnauthorized, true, true, func(w *world) { w.datadog.SetKeys("another", "another") }},
+		{"keys that are not there", fault.DatadogUnauthorized, true, true, func(w *world) { w.purge("datadog/keys"); w.start() }},
+		{"keys that may not be read", fault.SecretAccessDenied, true, true, func(w *world) {
+			w.secrets.Hook = func(_, secret string) error { return map[string]error{"datadog/keys": secretDenied}[secret] }
+			w.start()
+		}},
 		{"Datadog says 400", fault.DatadogRejected, false, true, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
 		{"Datadog is down", fault.DatadogUnavailable, true, true, func(w *world) { w.datadog.Fail(refusing("", 500)) }},
 		{"Datadog throttles", fault.DatadogThrottled, true, true, func(w *world) { w.datadog.Fail(refusing("", 429)) }},

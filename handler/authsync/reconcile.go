@@ -44,7 +44,8 @@ type Reconciliation struct {
 // different for the next secret, and 25 s before the deadline.
 func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) (Reconciliation, error) {
 	started := s.Now()
-	run := &reconcileRun{Syncer: s, survey: survey{scope: s.Scope, home: req.Home}, req: req, told: told, answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
+	run := &reconcileRun{Syncer: s, survey: survey{scope: s.Scope, home: req.Home}, req: req, told: told,
+		answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
 	run.req.Trigger = Trigger{Type: "reconcile", ID: req.RequestID}
 	listing, cancel := withReserve(ctx)
 	defer cancel()
@@ -53,6 +54,7 @@ func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) 
 		return Reconciliation{}, err
 	}
 	run.syncAll(ctx, run.sort(secrets))
+	run.answer.InStep, run.answer.Settling, run.answer.Due = run.states[InStep], run.states[IsSettling], run.states[Due]
 	run.answer.DurationMs = s.Now().Sub(started).Milliseconds()
 	return run.answer, nil
 }
@@ -65,6 +67,7 @@ type reconcileRun struct {
 
 	stopped atomic.Bool
 	mu      sync.Mutex
+	states  map[State]int
 	answer  Reconciliation
 }
 
@@ -96,9 +99,10 @@ func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, 
 // sort counts the secrets by state and returns those that are due, most out of step first.
 func (r *reconcileRun) sort(secrets []secretstore.Secret) (dues []*due) {
 	r.hold(secrets)
+	r.states = map[State]int{}
 	for _, secret := range secrets {
 		d := &due{run: r, secret: secret, reasons: r.judge(secret, r.shared(secret), r.Now())}
-		r.count(stateOf(d.reasons), 1)
+		r.states[stateOf(d.reasons)]++
 		if stateOf(d.reasons) == Due {
 			dues = append(dues, d)
 		}
@@ -138,19 +142,6 @@ func left(ctx context.Context) time.Duration {
 	return time.Hour
 }
 
-func (r *reconcileRun) count(s State, n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch s {
-	case InStep:
-		r.answer.InStep += n
-	case IsSettling:
-		r.answer.Settling += n
-	case Due:
-		r.answer.Due += n
-	}
-}
-
 func (r *reconcileRun) leave(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,8 +177,10 @@ func (d *due) sync(ctx context.Context) {
 		d.secret = fresh
 		d.reasons = d.run.judge(fresh, d.isShared(ctx), d.run.Now())
 		if state := stateOf(d.reasons); state != Due {
-			d.run.count(Due, -1)
-			d.run.count(state, 1)
+			d.run.mu.Lock()
+			defer d.run.mu.Unlock()
+			d.run.states[Due]--
+			d.run.states[state]++
 			return
 		}
 	}

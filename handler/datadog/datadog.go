@@ -3,6 +3,7 @@
 package datadog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -137,6 +138,11 @@ func decodeList(body []byte) ([]AuthMethod, error) {
 			Attributes struct {
 				Protocol string `json:"protocol"`
 			} `json:"attributes"`
+			Relationships struct {
+				OAuth2 struct {
+					Data resource `json:"data"`
+				} `json:"oauth2-client-credentials"`
+			} `json:"relationships"`
 		} `json:"data"`
 		Included []json.RawMessage `json:"included"`
 	}
@@ -161,7 +167,8 @@ func decodeList(body []byte) ([]AuthMethod, error) {
 		shown[m.ID] = true
 	}
 	for _, d := range *answer.Data {
-		if p := d.Attributes.Protocol; (p == protocol || p == "") && !shown[d.ID] {
+		p, id := d.Attributes.Protocol, cmp.Or(d.Relationships.OAuth2.Data.ID, d.ID)
+		if (p == protocol || p == "") && !shown[id] {
 			return nil, &Error{Status: http.StatusOK, Malformed: "a list that leaves out an auth method's attributes"}
 		}
 	}

@@ -19,7 +19,7 @@ test: ## Unit tests with the race detector, then the deployed stack on an AWS em
 	@echo "Fuzzing, shortly"
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
-	cd cmd/demo && go test -count=1 # from there, so that it tells what it does while it does it
+	cd cmd/demo && go test -count=1
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/venv/bin/sam validate --lint
 
 lint: $(STATICCHECK) ## gofmt, go vet, staticcheck

@@ -103,13 +103,13 @@ var quiet = []string{"TagResource", "UntagResource", "DeleteSecret"}
 
 func (e ebEvent) cloudTrail() any {
 	var detail struct {
-		EventName           string     `json:"eventName"`
-		ReadOnly            bool       `json:"readOnly"`
-		ErrorCode           string     `json:"errorCode"`
-		AdditionalEventData secretName `json:"additionalEventData"`
-		ServiceEventDetails secretName `json:"serviceEventDetails"`
-		ResponseElements    secretName `json:"responseElements"`
-		RequestParameters   secretName `json:"requestParameters"`
+		EventName           string          `json:"eventName"`
+		ReadOnly            bool            `json:"readOnly"`
+		ErrorCode           string          `json:"errorCode"`
+		AdditionalEventData json.RawMessage `json:"additionalEventData"`
+		ServiceEventDetails json.RawMessage `json:"serviceEventDetails"`
+		ResponseElements    json.RawMessage `json:"responseElements"`
+		RequestParameters   json.RawMessage `json:"requestParameters"`
 	}
 	if json.Unmarshal(e.Detail, &detail) != nil {
 		return unknown{"the CloudTrail event is malformed"}
@@ -119,35 +119,26 @@ func (e ebEvent) cloudTrail() any {
 		strings.HasPrefix(detail.EventName, "Rotation") && detail.EventName != "RotationSucceeded":
 		return ignored{"the recorded call does not move AWSCURRENT"}
 	}
-	id := cmp.Or(append(e.Resources, "")[0], detail.AdditionalEventData.secretID, detail.ServiceEventDetails.secretID,
-		detail.ResponseElements.arn, detail.RequestParameters.secretID, detail.RequestParameters.name)
+	id := cmp.Or(append(e.Resources, "")[0],
+		member(detail.AdditionalEventData, "secretId"), member(detail.ServiceEventDetails, "secretId"), member(detail.ResponseElements, "arn"),
+		member(detail.RequestParameters, "secretId"), member(detail.RequestParameters, "name"))
 	if id == "" {
 		return ignored{"the recorded call names no secret"}
 	}
 	return e.sync("cloudtrail", id, "")
 }
 
-// secretName is where CloudTrail may name a secret: the spelling of the fields differs from call to call.
-type secretName struct{ secretID, arn, name string }
-
-func (n *secretName) UnmarshalJSON(data []byte) error {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(data, &fields) != nil {
-		return nil // some calls have a string here, or nothing
-	}
-	for field, raw := range fields {
-		value, _ := strictjson.String(raw)
-		switch {
-		case value == "":
-		case strings.EqualFold(field, "secretId"):
-			n.secretID = value
-		case strings.EqualFold(field, "arn"):
-			n.arn = value
-		case strings.EqualFold(field, "name"):
-			n.name = value
+// member is a string in an object, by its name in whatever case: CloudTrail spells it differently from call to call. It is
+// empty where there is none, and some calls have no object there.
+func member(object json.RawMessage, name string) string {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(object, &members)
+	for spelt, raw := range members {
+		if value, ok := strictjson.String(raw); ok && strings.EqualFold(spelt, name) {
+			return value
 		}
 	}
-	return nil
+	return ""
 }
 
 func recogniseAction(p map[string]json.RawMessage) any {

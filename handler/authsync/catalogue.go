@@ -41,29 +41,27 @@ func (c *catalogue) add(m datadog.AuthMethod) {
 
 // get returns nil where there is no auth method with that id.
 func (c *catalogue) get(id string) *datadog.AuthMethod {
+	return c.find(func() string { return id })
+}
+
+func (c *catalogue) named(name string) *datadog.AuthMethod {
+	return c.find(func() string { return c.byName[name] })
+}
+
+func (c *catalogue) of(clientID, accessTokenURL string) *datadog.AuthMethod {
+	return c.find(func() string { return c.client[client{clientID, accessTokenURL}] })
+}
+
+func (c *catalogue) find(id func() string) *datadog.AuthMethod {
 	if c == nil {
 		return nil
 	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if m, ok := c.byID[id]; ok {
+	if m, ok := c.byID[id()]; ok {
 		return &m
 	}
 	return nil
-}
-
-func (c *catalogue) named(name string) *datadog.AuthMethod {
-	c.mu.RLock()
-	id := c.byName[name]
-	c.mu.RUnlock()
-	return c.get(id)
-}
-
-func (c *catalogue) of(clientID, accessTokenURL string) *datadog.AuthMethod {
-	c.mu.RLock()
-	id := c.client[client{clientID, accessTokenURL}]
-	c.mu.RUnlock()
-	return c.get(id)
 }
 
 // turn waits until nobody else creates; done gives the turn on.

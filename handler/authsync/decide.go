@@ -19,10 +19,6 @@ const (
 	list   Action = "list" // first ask Datadog which auth methods there are, then decide again
 )
 
-func (a Action) outcome() Outcome {
-	return map[Action]Outcome{Create: Created, Update: Updated, Adopt: Adopted}[a]
-}
-
 // target is the auth method that a secret is to be written to, and how it was found.
 type target struct {
 	action Action

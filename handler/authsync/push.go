@@ -41,7 +41,8 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of a proof that nobody waits for any more
 	proof := proof{checker: s.Checker, allowLoopback: s.AllowLoopback, known: how.verification}
-	var post lostPost
+	var lost *datadog.Error // the last POST whose answer does not tell whether the auth method is there now
+	posts := 0              // of that kind
 	for range maxRounds {
 		t, err := decide(known)
 		if err != nil {
@@ -81,15 +82,16 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 		}
 		var method datadog.AuthMethod
 		if t.action == Create {
-			if err := post.final(); err != nil {
-				return p, datadogFault(ctx, err)
+			// The look found nothing. A 409 is then not to be explained, and another POST would help no more.
+			if lost != nil && (lost.Status == http.StatusConflict || posts == maxPosts) {
+				return p, datadogFault(ctx, lost)
 			}
 			method, err = s.create(ctx, known)
 			if errors.Is(err, errOvertaken) {
 				continue
 			}
-			if post.lost(err) {
-				known.there = nil
+			if e, ok := errors.AsType[*datadog.Error](err); ok && (e.Status == http.StatusConflict || e.Ambiguous()) {
+				lost, posts, known.there = e, posts+1, nil
 				continue
 			}
 		} else {
@@ -155,32 +157,6 @@ func (s subject) without(id string) subject {
 func writeOf(c secretstore.Credential, name string) datadog.Write {
 	return datadog.Write{Name: name, AccessTokenURL: c.AccessTokenURL, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
 		Audience: c.Audience, Scope: c.Scope}
-}
-
-// lostPost remembers the POSTs of one push whose answers do not tell whether the auth method is there now.
-type lostPost struct {
-	times int
-	err   *datadog.Error
-}
-
-// lost reports whether err calls for a look at what is there: somebody has the name, or nobody knows.
-func (l *lostPost) lost(err error) bool {
-	e, ok := errors.AsType[*datadog.Error](err)
-	if !ok || e.Status != http.StatusConflict && !e.Ambiguous() {
-		return false
-	}
-	l.times++
-	l.err = e
-	return true
-}
-
-// final is the error to end with where the look found nothing and another POST would not help: Datadog's 409 is not to be
-// explained, or it was tried often enough.
-func (l *lostPost) final() error {
-	if l.err != nil && (l.err.Status == http.StatusConflict || l.times == maxPosts) {
-		return l.err
-	}
-	return nil
 }
 
 // proof asks the token endpoint, once for each thing there is to ask.

@@ -122,8 +122,9 @@ func rank(r Reason) int {
 func (r *reconcileRun) syncAll(ctx context.Context, dues []*due) {
 	var all errgroup.Group
 	all.SetLimit(Workers)
+	deadline, timed := ctx.Deadline()
 	for i, d := range dues {
-		if r.stopped.Load() || left(ctx) < lastStart {
+		if r.stopped.Load() || timed && time.Until(deadline) < lastStart {
 			r.leave(len(dues) - i)
 			break
 		}
@@ -133,13 +134,6 @@ func (r *reconcileRun) syncAll(ctx context.Context, dues []*due) {
 		})
 	}
 	_ = all.Wait()
-}
-
-func left(ctx context.Context) time.Duration {
-	if deadline, ok := ctx.Deadline(); ok {
-		return time.Until(deadline)
-	}
-	return time.Hour
 }
 
 func (r *reconcileRun) leave(n int) {

@@ -192,7 +192,7 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 		res.LagMs = &lag
 	}
 	if before == nil {
-		res.Outcome = p.action.outcome()
+		res.Outcome = map[Action]Outcome{Create: Created, Update: Updated, Adopt: Adopted}[p.action]
 		if res.Outcome == Created {
 			res.warn("created: attach it to your webhooks in Datadog; the public API cannot")
 		}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/smithy-go"
+
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
@@ -65,6 +67,22 @@ func TestTheSampleOfARotationStep(t *testing.T) {
 		w.secrets.MoveCurrent(secretName, token)
 		if _, value := w.secrets.Current(secretName); value != next {
 			t.Error("the pending version has another value than the staged one")
+		}
+	})
+}
+
+// Secrets Manager may quote in a refusal what it was sent.
+func TestARefusedPutIsNotQuoted(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secret = append(w.secret, "canary-of-the-rotation-token")
+		w.secrets.Create(secretName, w.value("first"))
+		next := w.value("next")
+		w.secrets.Stage(secretName, next, "NEXT")
+		token := w.secrets.StartRotation(secretName)
+		w.secrets.Fail("PutSecretValue", 1, &smithy.GenericAPIError{Code: "ValidationException",
+			Message: "Value 'canary-of-the-rotation-token' at 'rotationToken', value '" + secretIn(next) + "' at 'secretString'"})
+		if err := w.step("createSecret", token); err == nil || fault.From(err).Code != fault.BadRequest {
+			t.Errorf("error: %v", err)
 		}
 	})
 }

@@ -168,9 +168,17 @@ func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken,
 	if t := rotationToken.Reveal(); t != "" {
 		in.RotationToken = &t
 	}
-	_, err := s.api.PutSecretValue(ctx, in)
-	return classify(ctx, err)
+	if _, err := s.api.PutSecretValue(ctx, in); err != nil {
+		return fault.From(classify(ctx, err)).Because(unquoted{err})
+	}
+	return nil
 }
+
+// unquoted is an error whose words may quote the secret that was sent: it can be recognised, and not read.
+type unquoted struct{ cause error }
+
+func (unquoted) Error() string          { return "an answer that may quote what was sent" }
+func (u unquoted) Is(target error) bool { return errors.Is(u.cause, target) }
 
 // Promote moves AWSCURRENT from version from to version to.
 func (s *Store) Promote(ctx context.Context, id, from, to string) error {

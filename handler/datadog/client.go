@@ -97,7 +97,7 @@ func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 		if failed == nil {
 			return body, nil
 		}
-		if refused(failed) && !fresh {
+		if !fresh && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden) {
 			renewed, err := c.keys.renew(ctx, keys)
 			if err != nil {
 				return nil, err
@@ -116,10 +116,6 @@ func (c *Client) do(ctx context.Context, call call) ([]byte, error) {
 		}
 		sleep(ctx, wait)
 	}
-}
-
-func refused(e *Error) bool {
-	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
 }
 
 func (c *Client) once(ctx context.Context, call call, keys Keys, timeout time.Duration) ([]byte, *Error) {

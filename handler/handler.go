@@ -14,20 +14,25 @@ import (
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
 type syncer interface {
 	Sync(ctx context.Context, r authsync.Request) authsync.Result
-	Reconcile(ctx context.Context, r authsync.Request, told func(authsync.Result)) (authsync.Reconciliation, error)
-	Status(ctx context.Context, r authsync.StatusRequest) (authsync.Status, error)
 	Prove(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
+}
+
+type secrets interface {
+	Reconcile(ctx context.Context, r authsync.Request, told func(authsync.Result)) (fleet.Reconciliation, error)
+	Status(ctx context.Context, r fleet.StatusRequest) (fleet.Status, error)
 }
 
 // Handler serves every trigger. It is safe for concurrent use.
 type Handler struct {
 	syncer   syncer
+	fleet    secrets
 	versions versions
 	scope    authsync.Scope
 	log      *slog.Logger
@@ -92,7 +97,7 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 }
 
 func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error) {
-	answer, err := h.syncer.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
+	answer, err := h.fleet.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
 	if err != nil {
 		return nil, h.failed(ctx, "reconcile", err, r.RequestID)
 	}
@@ -105,8 +110,8 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error
 	return answer, nil
 }
 
-func (h *Handler) status(ctx context.Context, r authsync.StatusRequest, from caller) (any, error) {
-	answer, err := h.syncer.Status(ctx, r)
+func (h *Handler) status(ctx context.Context, r fleet.StatusRequest, from caller) (any, error) {
+	answer, err := h.fleet.Status(ctx, r)
 	if err != nil {
 		return nil, h.failed(ctx, "status", err, from.requestID)
 	}

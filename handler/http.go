@@ -12,6 +12,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
@@ -168,7 +169,7 @@ func (h *Handler) serveStatus(ctx context.Context, r httpRequest, from caller) h
 			return h.refuse(ctx, fault.New(fault.BadRequest, "the query takes secretId and nextToken alone, not empty"), r, from)
 		}
 	}
-	status, err := h.syncer.Status(ctx, authsync.StatusRequest{SecretID: r.query["secretId"], NextToken: r.query["nextToken"], Home: from.home})
+	status, err := h.fleet.Status(ctx, fleet.StatusRequest{SecretID: r.query["secretId"], NextToken: r.query["nextToken"], Home: from.home})
 	if err != nil {
 		return h.refuse(ctx, fault.From(err), r, from)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/fleet"
 )
 
 // MetricNamespace is where CloudWatch keeps the metrics. Their one dimension is FunctionName.
@@ -51,7 +52,7 @@ func (m meter) sync(res authsync.Result) {
 	m.emit(values)
 }
 
-func (m meter) reconcile(answer authsync.Reconciliation) {
+func (m meter) reconcile(answer fleet.Reconciliation) {
 	m.emit(map[string]float64{"ReconcileDone": 1, "LeftOver": float64(answer.LeftOver),
 		"StillDue": float64(answer.LeftOver + answer.Outcomes[authsync.Failed])})
 }

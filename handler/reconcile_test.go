@@ -13,14 +13,15 @@ import (
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 )
 
-func (w *world) reconcile() authsync.Reconciliation {
+func (w *world) reconcile() fleet.Reconciliation {
 	w.t.Helper()
 	text, err := w.invoke(`{"action":"reconcile"}`)
-	var answer authsync.Reconciliation
+	var answer fleet.Reconciliation
 	if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
 		w.t.Fatalf("reconcile: %s, %v", text, err)
 	}
@@ -245,7 +246,7 @@ func TestADryReconcile(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
 		text, err := w.invoke(`{"action":"reconcile","dryRun":true}`)
-		var answer authsync.Reconciliation
+		var answer fleet.Reconciliation
 		if json.Unmarshal([]byte(text), &answer) != nil || err != nil || len(answer.Plans) != 1 || answer.Plans[0].Plan.Action != authsync.Create || answer.Plans[0].Verification != "" {
 			t.Errorf("answer: %s, %v", text, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 )
 
 // ask sends GET /status in either payload format.
@@ -25,7 +26,7 @@ func (w *world) ask(query string, v2 bool) answer {
 	return w.http(payload)
 }
 
-func (w *world) status(query string) (s authsync.Status) {
+func (w *world) status(query string) (s fleet.Status) {
 	w.t.Helper()
 	a := w.ask(query, true)
 	if a.StatusCode != 200 || json.Unmarshal([]byte(a.Body), &s) != nil {
@@ -38,35 +39,35 @@ func TestStatusFollowsASecret(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
 		version, _ := w.secrets.Current(secretName)
-		mustBe := func(state authsync.State, reasons ...authsync.Reason) authsync.SecretStatus {
+		mustBe := func(state fleet.State, reasons ...fleet.Reason) fleet.SecretStatus {
 			t.Helper()
 			all := w.status("")
 			if diff := cmp.Diff(all, w.status(`{"secretId":"`+secretName+`"}`)); diff != "" {
 				t.Errorf("one and all differ:\n%s", diff)
 			}
-			if len(all.Secrets) != 1 || all.Secrets[0].State != state || cmp.Diff(append([]authsync.Reason{}, reasons...), all.Secrets[0].Reasons) != "" {
+			if len(all.Secrets) != 1 || all.Secrets[0].State != state || cmp.Diff(append([]fleet.Reason{}, reasons...), all.Secrets[0].Reasons) != "" {
 				t.Fatalf("status: %+v; want %s, %v", all, state, reasons)
 			}
 			return all.Secrets[0]
 		}
-		mustBe(authsync.Due, authsync.NeverSynced)
+		mustBe(fleet.Due, fleet.NeverSynced)
 		w.reconcile()
-		got := mustBe(authsync.IsSettling, authsync.Settling)
+		got := mustBe(fleet.IsSettling, fleet.Settling)
 		pushed := time.Now().UTC()
-		want := authsync.SecretStatus{
+		want := fleet.SecretStatus{
 			Secret:     authsync.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version},
 			AuthMethod: &authsync.AuthMethodRef{ID: w.datadog.AuthMethods()[0].ID, Name: "payments", Site: "datadoghq.com"},
-			State:      authsync.IsSettling, Reasons: []authsync.Reason{authsync.Settling}, RecordedVersionID: version, PushedAt: &pushed,
+			State:      fleet.IsSettling, Reasons: []fleet.Reason{fleet.Settling}, RecordedVersionID: version, PushedAt: &pushed,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status (-want +got):\n%s", diff)
 		}
 		time.Sleep(11 * time.Minute)
-		mustBe(authsync.Due, authsync.NotSettled)
+		mustBe(fleet.Due, fleet.NotSettled)
 		w.reconcile()
-		mustBe(authsync.InStep)
+		mustBe(fleet.InStep)
 		w.datadog.Delete(w.datadog.AuthMethods()[0].ID)
-		if got := mustBe(authsync.Due, authsync.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
+		if got := mustBe(fleet.Due, fleet.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
 			t.Errorf("auth method: %+v", got.AuthMethod)
 		}
 		if n := w.secrets.Calls()["GetSecretValue"]; n != 2 {
@@ -125,7 +126,7 @@ func TestStatusByDirectCall(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
 		text, err := w.invoke(`{"action":"status","secretId":"` + secretName + `"}`)
-		var s authsync.Status
+		var s fleet.Status
 		if err != nil || json.Unmarshal([]byte(text), &s) != nil || len(s.Secrets) != 1 {
 			t.Errorf("answer: %s, %v", text, err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
@@ -17,7 +18,7 @@ type (
 	eventSync  struct{ request authsync.Request } // of EventBridge: nobody waits for an answer
 	directSync struct{ request authsync.Request } // of lambda:Invoke
 	reconcile  struct{ request authsync.Request } // direct, or scheduled
-	status     struct{ request authsync.StatusRequest }
+	status     struct{ request fleet.StatusRequest }
 	ignored    struct{ why string } // an event that is no reason to act
 	unknown    struct{ why string } // an event that is none of ours: a retry would change nothing
 	// and httpRequest, rotationStep, and *fault.Error for what is none of these
@@ -165,7 +166,7 @@ func recogniseAction(p map[string]json.RawMessage) any {
 		if delete(p, "nextToken"); !ok1 || !ok2 || len(p) > 0 {
 			return fault.New(fault.BadRequest, "status takes nothing but secretId and nextToken, which are strings and not empty")
 		}
-		return status{authsync.StatusRequest{SecretID: secretID, NextToken: nextToken}}
+		return status{fleet.StatusRequest{SecretID: secretID, NextToken: nextToken}}
 	}
 	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile, status")
 }

@@ -16,6 +16,7 @@ import (
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
@@ -42,7 +43,7 @@ func OnAWS(ctx context.Context, c Config, log io.Writer) (Outside, error) {
 		return Outside{}, fmt.Errorf("AWS configuration: %w", err)
 	}
 	toDatadog := http.DefaultTransport.(*http.Transport).Clone()
-	toDatadog.MaxIdleConnsPerHost = authsync.Workers // which a reconcile keeps busy
+	toDatadog.MaxIdleConnsPerHost = fleet.Workers // which a reconcile keeps busy
 	return Outside{
 		Secrets: secretsmanager.NewFromConfig(aws), Bus: eventbridge.NewFromConfig(aws),
 		Datadog: toDatadog, Tokens: tokencheck.Transport(c.AllowLoopback), Log: log,
@@ -67,7 +68,7 @@ func New(c Config, o Outside) *Handler {
 		keys.Warm(ctx)
 	}()
 	return &Handler{
-		syncer: syncer, versions: store, scope: scope, now: time.Now,
+		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Secrets: store, Now: time.Now}, versions: store, scope: scope, now: time.Now,
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}

@@ -23,6 +23,7 @@ import (
 	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
+	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/standin"
@@ -246,9 +247,9 @@ func (w *world) mustFollowContract() {
 		case nil:
 		case authsync.Result:
 			must(contract.Validate("result", text))
-		case authsync.Reconciliation:
+		case fleet.Reconciliation:
 			must(contract.Validate("reconciliation", text))
-		case authsync.Status:
+		case fleet.Status:
 			must(contract.Validate("status", text))
 		default:
 			path, header := "/sync", http.Header{}

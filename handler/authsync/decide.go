@@ -32,8 +32,8 @@ type target struct {
 type subject struct {
 	name       string // of the auth method, stated or defaulted
 	credential secretstore.Credential
-	recorded   string     // id
-	there      *catalogue // what is there; nil: not known
+	recorded   string   // id
+	there      *Listing // what is there; nil: not known
 }
 
 // decide names the auth method to write to, by the first of these that applies:
@@ -50,9 +50,9 @@ type subject struct {
 func decide(s subject) (target, error) {
 	c := s.credential
 	if c.AuthMethodID != "" { // 1
-		return target{action: Update, id: c.AuthMethodID, pinned: true, held: s.there.get(c.AuthMethodID)}, nil
+		return target{action: Update, id: c.AuthMethodID, pinned: true, held: s.there.Get(c.AuthMethodID)}, nil
 	}
-	if held := s.there.get(s.recorded); s.recorded != "" && (s.there == nil || held != nil) { // 2
+	if held := s.there.Get(s.recorded); s.recorded != "" && (s.there == nil || held != nil) { // 2
 		return target{action: Update, id: s.recorded, held: held}, nil
 	}
 	if s.there == nil {

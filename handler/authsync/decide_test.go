@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			known := subject{name: "payments", credential: c.credential, recorded: c.recorded}
 			if c.listed != nil {
-				known.there = newCatalogue(time.Time{}, c.listed)
+				known.there = newListing(time.Time{}, c.listed)
 			}
 			got, err := decide(known)
 			if c.refused != "" {

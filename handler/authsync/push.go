@@ -52,7 +52,7 @@ func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p push
 			if how.verification == "" {
 				proof.ask(ctx, overlay(nil, known.credential, known.name), known.credential.ClientSecret)
 			}
-			if known.there, err = s.catalogue(ctx); err != nil {
+			if known.there, err = s.List(ctx); err != nil {
 				return p, err
 			}
 			continue
@@ -116,19 +116,20 @@ type manner struct {
 	verification string // what is known of the credential without asking, such as recorded; empty: ask
 }
 
-func (s *Syncer) catalogue(ctx context.Context) (*catalogue, error) {
+// List asks Datadog which auth methods there are.
+func (s *Syncer) List(ctx context.Context) (*Listing, error) {
 	at := s.Now()
 	methods, err := s.AuthMethods.List(ctx)
 	if err != nil {
 		return nil, datadogFault(ctx, err)
 	}
-	return newCatalogue(at, methods), nil
+	return newListing(at, methods), nil
 }
 
 // errOvertaken: what was there to be created was created meanwhile.
 var errOvertaken = errors.New("overtaken by another create")
 
-// create creates the auth method unless somebody who shares the catalogue did meanwhile, and enters it there.
+// create creates the auth method unless somebody who shares the listing did meanwhile, and enters it there.
 func (s *Syncer) create(ctx context.Context, known subject) (datadog.AuthMethod, error) {
 	done, err := known.there.turn(ctx)
 	if err != nil {

@@ -29,13 +29,13 @@ type reading struct {
 	noValue  bool
 }
 
-// read looks at a secret until the value, the labels and the event name one version, as long as that may help. Secrets
+// read looks at a secret, first at the labels that were seen if any, until the value, the labels and the event name one version, as long as that may help. Secrets
 // Manager is eventually consistent, so a look may be older than the event, or the value older than the labels.
-func (s *Syncer) read(ctx context.Context, req Request, due *due) (reading, error) {
+func (s *Syncer) read(ctx context.Context, req Request, seen *secretstore.Secret) (reading, error) {
 	for look := 0; ; look++ {
 		describe := s.Secrets.Describe
-		if due != nil && look == 0 {
-			describe = due.describe
+		if seen != nil && look == 0 {
+			describe = func(context.Context, string) (secretstore.Secret, error) { return *seen, nil }
 		}
 		r, err := s.look(ctx, req, describe)
 		if err != nil {
@@ -71,7 +71,7 @@ func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Co
 	if err := errors.Join(s.Scope.Admit(r.Name, req.Home), s.Scope.Admit(r.ARN, req.Home)); err != nil {
 		return r, err
 	}
-	if r.noValue || r.idle() != "" {
+	if r.noValue || r.Idle() != "" {
 		return r, nil
 	}
 	return r, valueErr
@@ -84,9 +84,9 @@ func (r reading) consistent() bool { return r.version() == r.value.VersionID }
 
 func (r reading) fits(e Event) bool { return e.VersionID == "" || e.VersionID == r.version() }
 
-// idle says why there is nothing to do for the secret, whatever its value.
-func (r reading) idle() string {
-	if why := idle(r.Secret); why != noCurrent || r.noValue {
+// Idle says why there is nothing to do for the secret, whatever its value.
+func (r reading) Idle() string {
+	if why := Idle(r.Secret); why != noCurrent || r.noValue {
 		return why
 	}
 	return "" // the value is newer than the labels
@@ -94,7 +94,8 @@ func (r reading) idle() string {
 
 const noCurrent = "the secret has no version labelled AWSCURRENT yet"
 
-func idle(s secretstore.Secret) string {
+// Idle says why there is nothing to do for s, or nothing.
+func Idle(s secretstore.Secret) string {
 	switch {
 	case s.Deleted:
 		return "the secret is marked for deletion"

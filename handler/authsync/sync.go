@@ -28,7 +28,6 @@ type secrets interface {
 	Current(ctx context.Context, id string) (secretstore.Value, error)
 	Describe(ctx context.Context, id string) (secretstore.Secret, error)
 	Record(ctx context.Context, arn string, r secretstore.Record) error
-	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)
 }
 
 type authMethods interface {
@@ -60,51 +59,77 @@ type Syncer struct {
 
 // Sync pushes AWSCURRENT of one secret to Datadog, records that on the secret, and publishes what came of it. It ends
 // before ctx's deadline. A failure is in the Result.
-func (s *Syncer) Sync(ctx context.Context, req Request) Result { return s.sync(ctx, req, nil) }
-
-// sync is Sync with what Reconcile knows beforehand, which is nil otherwise.
-func (s *Syncer) sync(ctx context.Context, req Request, due *due) Result {
-	started := s.Now()
-	res := Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun}
-	work, cancel := withReserve(ctx)
-	defer cancel()
-	done, err := s.push(work, req, due, &res)
-	if err != nil {
-		res.fail(err)
-		if done != nil {
-			done.settled = false
-		}
-	}
-	decided := s.Now()
-	res.DurationMs = decided.Sub(started).Milliseconds()
-	if !req.DryRun {
-		s.finish(ctx, done, decided, due, &res)
-	}
-	res.step("finish", s.Now().Sub(decided))
-	return res
+func (s *Syncer) Sync(ctx context.Context, req Request) Result {
+	return s.Finish(ctx, s.Push(ctx, req, Known{}))
 }
 
-func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+// Known is what somebody who syncs many secrets knows of one beforehand. The zero Known is nothing.
+type Known struct {
+	Secret  *secretstore.Secret // as described just now
+	Listing *Listing            // that all share
+	Settle  bool                // a push may settle what was pushed before
+}
+
+// Attempt is what came of a push, before it is recorded and published.
+type Attempt struct {
+	Result
+	Quiet bool // not to be published
+	// PublishFirst: the record says settled only if consumers were told.
+	PublishFirst bool
+	done         *written
+	decided      time.Time
+}
+
+// Push writes AWSCURRENT until it is still AWSCURRENT after the write. It ends before ctx's deadline.
+func (s *Syncer) Push(ctx context.Context, req Request, known Known) Attempt {
+	started := s.Now()
+	a := NewAttempt(req)
+	work, cancel := WithReserve(ctx)
+	defer cancel()
+	done, err := s.push(work, req, known, &a.Result)
+	if a.done = done; err != nil {
+		return s.Fail(a, err, started)
+	}
+	return s.decide(a, started)
+}
+
+// NewAttempt is one of which nothing came yet.
+func NewAttempt(req Request) Attempt {
+	return Attempt{Result: Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun, Secret: refOfID(req.SecretID)}}
+}
+
+// Fail makes a failure of an attempt that began at started.
+func (s *Syncer) Fail(a Attempt, err error, started time.Time) Attempt {
+	if a.fail(err); a.done != nil {
+		a.done.settled = false
+	}
+	return s.decide(a, started)
+}
+
+func (s *Syncer) decide(a Attempt, started time.Time) Attempt {
+	a.decided = s.Now()
+	a.DurationMs = a.decided.Sub(started).Milliseconds()
+	return a
+}
+
+// WithReserve keeps 2 s back from the time to the deadline.
+func WithReserve(ctx context.Context) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
 		return context.WithDeadline(ctx, deadline.Add(-reserve))
 	}
 	return context.WithCancel(ctx)
 }
 
-// push writes AWSCURRENT until it is still AWSCURRENT after the write, and returns what Datadog took last, even with an
-// error: a write that was followed by a failure happened all the same.
-func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (*written, error) {
+// push returns what Datadog took last, even with an error: a write that was followed by a failure happened all the same.
+func (s *Syncer) push(ctx context.Context, req Request, known Known, res *Result) (*written, error) {
 	if err := s.Scope.Admit(req.SecretID, req.Home); err != nil {
-		return nil, err
-	}
-	res.Secret = refOfID(req.SecretID)
-	if err := due.forbids(); err != nil {
+		res.Secret = SecretRef{}
 		return nil, err
 	}
 	var done *written
 	for {
 		began := s.Now()
-		r, err := s.read(ctx, req, due)
+		r, err := s.read(ctx, req, known.Secret)
 		res.step("read", s.Now().Sub(began))
 		if r.Name != "" {
 			res.Secret = SecretRef{ARN: r.ARN, Name: r.Name, VersionID: r.version()}
@@ -115,7 +140,7 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 		if err != nil {
 			return done, err
 		}
-		if why := r.idle(); why != "" {
+		if why := r.Idle(); why != "" {
 			if done == nil {
 				res.Outcome = Skipped
 				res.warn(why)
@@ -124,7 +149,7 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 		}
 		req.Event.VersionID = "" // it was seen, or overtaken: a later look need not wait for it
 		res.Secret.VersionID = r.value.VersionID
-		next, err := s.write(ctx, r, done, req, due, res)
+		next, err := s.write(ctx, r, done, req, known, res)
 		if next != nil {
 			done = next
 		}
@@ -143,7 +168,7 @@ func (s *Syncer) push(ctx context.Context, req Request, due *due, res *Result) (
 			}
 			return done, nil
 		}
-		due = nil // what was known beforehand is no longer true
+		known = Known{} // it is no longer true
 	}
 }
 
@@ -156,7 +181,7 @@ type written struct {
 }
 
 // write proves the credential that r holds and writes it. It returns nil where it wrote nothing.
-func (s *Syncer) write(ctx context.Context, r reading, before *written, req Request, due *due, res *Result) (*written, error) {
+func (s *Syncer) write(ctx context.Context, r reading, before *written, req Request, beforehand Known, res *Result) (*written, error) {
 	known, err := s.subjectOf(r.Secret, r.value.Text)
 	if err != nil {
 		return nil, err
@@ -165,9 +190,16 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 		known.recorded = before.method.ID
 	}
 	how := manner{dryRun: req.DryRun}
-	if due != nil {
-		known.there = due.there(r.Record)
-		how.verification = due.verification(r)
+	if l := beforehand.Listing; l != nil {
+		if !r.Record.At.Add(RecordGrace).After(l.At) { // or else it may not be in there
+			known.there = l
+		}
+		switch {
+		case req.DryRun:
+			how.verification = verificationNone
+		case r.Record.Verified && r.Record.VersionID == r.value.VersionID:
+			how.verification = verificationRecorded
+		}
 	}
 	started := s.Now()
 	p, err := s.pushOne(ctx, known, how)
@@ -199,30 +231,34 @@ func (s *Syncer) write(ctx context.Context, r reading, before *written, req Requ
 	}
 	return &written{arn: r.ARN, versionID: r.value.VersionID, method: p.after,
 		verified: p.verification == string(tokencheck.Accepted) || p.verification == verificationRecorded,
-		settled:  due != nil && p.action == Update && settles(r.Secret, r.value.VersionID, started)}, nil
+		settled:  beforehand.Settle && p.action == Update && settles(r.Secret, r.value.VersionID, started)}, nil
 }
 
-// finish records what was written, and publishes res, both at once. In a Reconcile, which nobody repeats for the sake of
-// one result, it publishes first: the record says settled only if consumers were told.
-func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *due, res *Result) {
+// Finish records what was written, and publishes the result, both at once unless the attempt is to be published first.
+func (s *Syncer) Finish(ctx context.Context, a Attempt) Result {
+	res, done := a.Result, a.done
+	if res.DryRun {
+		return res
+	}
+	began := s.Now()
 	var both errgroup.Group
-	if kind := res.detailType(); kind != "" && !due.silences(res) {
-		event := *res
+	if kind := res.detailType(); kind != "" && !a.Quiet {
+		event := res
 		both.Go(func() error {
-			if err := s.publish(ctx, kind, at, event); err != nil {
+			if err := s.publish(ctx, kind, a.decided, event); err != nil {
 				res.Unpublished = fault.From(err)
 			}
 			return nil
 		})
 	}
-	if due != nil && done != nil {
+	if a.PublishFirst && done != nil {
 		_ = both.Wait()
 		done.settled = done.settled && res.Unpublished == nil
 	}
 	var recordErr error
 	if done != nil {
 		both.Go(func() error {
-			recordErr = s.Secrets.Record(ctx, done.arn, done.record(s.Site, at))
+			recordErr = s.Secrets.Record(ctx, done.arn, done.record(s.Site, a.decided))
 			return nil
 		})
 	}
@@ -233,6 +269,8 @@ func (s *Syncer) finish(ctx context.Context, done *written, at time.Time, due *d
 	if res.Unpublished != nil {
 		res.warn("this result could not be published: " + res.Unpublished.Message)
 	}
+	res.step("finish", s.Now().Sub(began))
+	return res
 }
 
 func (s *Syncer) publish(ctx context.Context, detailType string, at time.Time, res Result) error {
@@ -244,12 +282,12 @@ func (s *Syncer) publish(ctx context.Context, detailType string, at time.Time, r
 }
 
 func (w written) record(site string, at time.Time) secretstore.Record {
-	return secretstore.Record{ID: w.method.ID, VersionID: w.versionID, At: at, Digest: digest(w.method), Site: site,
+	return secretstore.Record{ID: w.method.ID, VersionID: w.versionID, At: at, Digest: Digest(w.method), Site: site,
 		Verified: w.verified, Settled: w.settled}
 }
 
-// digest tells apart auth methods that differ in a readable attribute.
-func digest(m datadog.AuthMethod) string {
+// Digest tells apart auth methods that differ in a readable attribute.
+func Digest(m datadog.AuthMethod) string {
 	attributes, err := json.Marshal([]string{m.Name, m.AccessTokenURL, m.ClientID, m.Audience, m.Scope})
 	if err != nil {
 		panic(err) // strings always encode

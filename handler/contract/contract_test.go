@@ -24,6 +24,7 @@ import (
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/fleet"
 )
 
 // at is what stands in a file of the contract below these names.
@@ -100,8 +101,8 @@ func TestEnumsAreThoseOfTheCode(t *testing.T) {
 	sameSet(t, "verification", texts(at(t, result, "properties", "verification", "enum")), without(verdicts, "none"))
 	sameSet(t, "plan.action", texts(at(t, result, "properties", "plan", "properties", "action", "enum")), without(constants(t, "authsync", "Action", ""), "list"))
 	one := []string{"status.schema.json", "$defs", "secretStatus", "properties"}
-	sameSet(t, "state", texts(at(t, one[0], append(one[1:], "state", "enum")...)), constants(t, "authsync", "State", ""))
-	sameSet(t, "reason", texts(at(t, one[0], append(one[1:], "reasons", "items", "enum")...)), constants(t, "authsync", "Reason", ""))
+	sameSet(t, "state", texts(at(t, one[0], append(one[1:], "state", "enum")...)), constants(t, "fleet", "State", ""))
+	sameSet(t, "reason", texts(at(t, one[0], append(one[1:], "reasons", "items", "enum")...)), constants(t, "fleet", "Reason", ""))
 
 	var table, stated []string
 	var retryable []string
@@ -183,9 +184,9 @@ func TestFieldsAreThoseOfTheCode(t *testing.T) {
 		{authsync.Plan{}, []string{"result.schema.json", "properties", "plan"}},
 		{authsync.Change{}, []string{"result.schema.json", "$defs", "change"}},
 		{fault.Error{}, []string{"result.schema.json", "properties", "error"}},
-		{authsync.Reconciliation{}, []string{"reconciliation.schema.json"}},
-		{authsync.Status{}, []string{"status.schema.json"}},
-		{authsync.SecretStatus{}, []string{"status.schema.json", "$defs", "secretStatus"}},
+		{fleet.Reconciliation{}, []string{"reconciliation.schema.json"}},
+		{fleet.Status{}, []string{"status.schema.json"}},
+		{fleet.SecretStatus{}, []string{"status.schema.json", "$defs", "secretStatus"}},
 	} {
 		schema := at(t, c.schema[0], c.schema[1:]...).(map[string]any)
 		var all, always []string

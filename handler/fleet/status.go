@@ -1,4 +1,4 @@
-package authsync
+package fleet
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
@@ -19,41 +20,41 @@ type Status struct {
 
 // SecretStatus is the state of one secret.
 type SecretStatus struct {
-	Secret            SecretRef      `json:"secret"`
-	AuthMethod        *AuthMethodRef `json:"authMethod,omitempty"` // as recorded; its name, where it is there
-	State             State          `json:"state"`
-	Reasons           []Reason       `json:"reasons"`
-	RecordedVersionID string         `json:"recordedVersionId,omitempty"`
-	PushedAt          *time.Time     `json:"pushedAt,omitempty"`
+	Secret            authsync.SecretRef      `json:"secret"`
+	AuthMethod        *authsync.AuthMethodRef `json:"authMethod,omitempty"` // as recorded; its name, where it is there
+	State             State                   `json:"state"`
+	Reasons           []Reason                `json:"reasons"`
+	RecordedVersionID string                  `json:"recordedVersionId,omitempty"`
+	PushedAt          *time.Time              `json:"pushedAt,omitempty"`
 }
 
 // StatusRequest asks for one secret, or for a page of all in scope.
 type StatusRequest struct {
 	SecretID  string // name or ARN; empty: all
 	NextToken string
-	Home      string // see Request
+	Home      string // see authsync.Request
 }
 
 // Status judges secrets as Reconcile does, and changes nothing.
-func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) {
+func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	if req.SecretID != "" && req.NextToken != "" {
 		return Status{}, fault.New(fault.BadRequest, "secretId and nextToken exclude each other")
 	}
 	if req.SecretID != "" {
-		if err := s.Scope.Admit(req.SecretID, req.Home); err != nil {
+		if err := f.Syncer.Scope.Admit(req.SecretID, req.Home); err != nil {
 			return Status{}, err
 		}
 	}
-	survey := survey{scope: s.Scope, home: req.Home}
+	survey := survey{scope: f.Syncer.Scope, home: req.Home}
 	var secrets []secretstore.Secret
 	var next string
 	both, listing := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		survey.there, err = s.catalogue(listing)
+		survey.listing, err = f.Syncer.List(listing)
 		return err
 	})
 	both.Go(func() (err error) {
-		secrets, next, err = s.page(listing, req)
+		secrets, next, err = f.page(listing, req)
 		return err
 	})
 	if err := both.Wait(); err != nil {
@@ -63,34 +64,34 @@ func (s *Syncer) Status(ctx context.Context, req StatusRequest) (Status, error) 
 	answer := Status{Secrets: []SecretStatus{}, NextToken: next}
 	for _, secret := range secrets {
 		if survey.inScope(secret) {
-			answer.Secrets = append(answer.Secrets, s.status(secret, &survey))
+			answer.Secrets = append(answer.Secrets, f.status(secret, &survey))
 		} else if req.SecretID != "" {
-			return Status{}, cmp.Or(s.Scope.Admit(secret.ARN, req.Home), error(fault.New(fault.SecretNotFound, "%s", idle(secret))))
+			return Status{}, cmp.Or(f.Syncer.Scope.Admit(secret.ARN, req.Home), error(fault.New(fault.SecretNotFound, "%s", authsync.Idle(secret))))
 		}
 	}
 	return answer, nil
 }
 
-func (s *Syncer) page(ctx context.Context, req StatusRequest) ([]secretstore.Secret, string, error) {
+func (f *Fleet) page(ctx context.Context, req StatusRequest) ([]secretstore.Secret, string, error) {
 	if req.SecretID == "" {
-		return s.Secrets.Page(ctx, s.Scope.Prefix, req.NextToken)
+		return f.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
 	}
-	secret, err := s.Secrets.Describe(ctx, req.SecretID)
+	secret, err := f.Secrets.Describe(ctx, req.SecretID)
 	return []secretstore.Secret{secret}, "", err
 }
 
-func (s *Syncer) status(secret secretstore.Secret, survey *survey) SecretStatus {
-	reasons := survey.judge(secret, survey.shared(secret), s.Now())
+func (f *Fleet) status(secret secretstore.Secret, survey *survey) SecretStatus {
+	reasons := survey.judge(secret, survey.shared(secret), f.Now())
 	status := SecretStatus{
-		Secret: SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: secret.Labelled(secretstore.Current)},
+		Secret: authsync.SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: secret.Labelled(secretstore.Current)},
 		State:  stateOf(reasons), Reasons: append([]Reason{}, reasons...), RecordedVersionID: secret.Record.VersionID,
 	}
 	if at := secret.Record.At; !at.IsZero() {
 		status.PushedAt = &at
 	}
 	if id := secret.Record.ID; id != "" {
-		status.AuthMethod = &AuthMethodRef{ID: id, Site: s.Site}
-		if m := survey.there.get(id); m != nil {
+		status.AuthMethod = &authsync.AuthMethodRef{ID: id, Site: f.Syncer.Site}
+		if m := survey.listing.Get(id); m != nil {
 			status.AuthMethod.Name = m.Name
 		}
 	}

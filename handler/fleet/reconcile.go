@@ -1,4 +1,4 @@
-package authsync
+package fleet
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
@@ -24,30 +25,30 @@ const (
 
 // Reconciliation tells what came of one Reconcile. It is its answer and its line in the log.
 type Reconciliation struct {
-	SchemaVersion string          `json:"schemaVersion"`
-	RequestID     string          `json:"requestId"`
-	DryRun        bool            `json:"dryRun"`
-	Secrets       int             `json:"secrets"` // in scope, and not idle
-	InStep        int             `json:"inStep"`
-	Settling      int             `json:"settling"` // pushed of late, left alone
-	Due           int             `json:"due"`
-	Outcomes      map[Outcome]int `json:"outcomes"`           // of the due ones
-	LeftOver      int             `json:"leftOver"`           // due, and for the next run
-	Failures      []Result        `json:"failures,omitempty"` // the first 1,000
-	Plans         []Result        `json:"plans,omitempty"`    // of a dry run, the first 1,000
-	DurationMs    int64           `json:"durationMs"`
+	SchemaVersion string                   `json:"schemaVersion"`
+	RequestID     string                   `json:"requestId"`
+	DryRun        bool                     `json:"dryRun"`
+	Secrets       int                      `json:"secrets"` // in scope, and not idle
+	InStep        int                      `json:"inStep"`
+	Settling      int                      `json:"settling"` // pushed of late, left alone
+	Due           int                      `json:"due"`
+	Outcomes      map[authsync.Outcome]int `json:"outcomes"`           // of the due ones
+	LeftOver      int                      `json:"leftOver"`           // due, and for the next run
+	Failures      []authsync.Result        `json:"failures,omitempty"` // the first 1,000
+	Plans         []authsync.Result        `json:"plans,omitempty"`    // of a dry run, the first 1,000
+	DurationMs    int64                    `json:"durationMs"`
 }
 
 // Reconcile syncs every secret under the prefix that is out of step as far as is recorded, or that is to be settled, and
 // hands each result to told, one at a time. Its error is that of a list which failed; what fails for one secret is in its
 // answer, and published like any failed sync. It stops where Datadog refuses the keys or leaves no room, which would be no
 // different for the next secret, and 25 s before the deadline.
-func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) (Reconciliation, error) {
-	started := s.Now()
-	run := &reconcileRun{Syncer: s, survey: survey{scope: s.Scope, home: req.Home}, req: req, told: told,
-		answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[Outcome]int{}}}
-	run.req.Trigger = Trigger{Type: "reconcile", ID: req.RequestID}
-	listing, cancel := withReserve(ctx)
+func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, told func(authsync.Result)) (Reconciliation, error) {
+	started := f.Now()
+	run := &reconcileRun{Fleet: f, survey: survey{scope: f.Syncer.Scope, home: req.Home}, req: req, told: told,
+		answer: Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[authsync.Outcome]int{}}}
+	run.req.Trigger = authsync.Trigger{Type: "reconcile", ID: req.RequestID}
+	listing, cancel := authsync.WithReserve(ctx)
 	defer cancel()
 	secrets, err := run.list(listing)
 	if err != nil {
@@ -55,15 +56,15 @@ func (s *Syncer) Reconcile(ctx context.Context, req Request, told func(Result)) 
 	}
 	run.syncAll(ctx, run.sort(secrets))
 	run.answer.InStep, run.answer.Settling, run.answer.Due = run.states[InStep], run.states[IsSettling], run.states[Due]
-	run.answer.DurationMs = s.Now().Sub(started).Milliseconds()
+	run.answer.DurationMs = f.Now().Sub(started).Milliseconds()
 	return run.answer, nil
 }
 
 type reconcileRun struct {
-	*Syncer
+	*Fleet
 	survey
-	req  Request // of which each secret gets a copy
-	told func(Result)
+	req  authsync.Request // of which each secret gets a copy
+	told func(authsync.Result)
 
 	stopped atomic.Bool
 	mu      sync.Mutex
@@ -75,14 +76,14 @@ type reconcileRun struct {
 func (r *reconcileRun) list(ctx context.Context) (secrets []secretstore.Secret, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		r.there, err = r.catalogue(ctx)
+		r.listing, err = r.Syncer.List(ctx)
 		return err
 	})
 	both.Go(func() error {
 		for next, more := "", true; more; more = next != "" {
 			var page []secretstore.Secret
 			var err error
-			if page, next, err = r.Secrets.Page(ctx, r.Scope.Prefix, next); err != nil {
+			if page, next, err = r.Secrets.Page(ctx, r.scope.Prefix, next); err != nil {
 				return err
 			}
 			for _, secret := range page {
@@ -142,50 +143,63 @@ func (r *reconcileRun) leave(n int) {
 	r.answer.LeftOver += n
 }
 
-func (r *reconcileRun) tell(res Result) {
+func (r *reconcileRun) tell(res authsync.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer.Outcomes[res.Outcome]++
 	switch {
-	case res.Outcome == Failed && len(r.answer.Failures) < maxTold:
+	case res.Outcome == authsync.Failed && len(r.answer.Failures) < maxTold:
 		r.answer.Failures = append(r.answer.Failures, res)
-	case res.Outcome == Planned && len(r.answer.Plans) < maxTold:
+	case res.Outcome == authsync.Planned && len(r.answer.Plans) < maxTold:
 		r.answer.Plans = append(r.answer.Plans, res)
 	}
 	r.told(res)
 }
 
-// due is one secret that is to be synced, and what is known of it. The nil due is a sync of which nothing is known.
+// due is one secret that is to be synced, and what is known of it.
 type due struct {
-	run       *reconcileRun
-	secret    secretstore.Secret
-	described error // why the labels could not be looked at
-	reasons   []Reason
-	late      bool // it failed for what had stopped the run already
+	run     *reconcileRun
+	secret  secretstore.Secret
+	reasons []Reason
 }
 
 // sync looks at the labels anew, since lists may be minutes old, and syncs the secret if it still is due.
 func (d *due) sync(ctx context.Context) {
-	var fresh secretstore.Secret
-	if fresh, d.described = d.run.Secrets.Describe(ctx, d.secret.ARN); d.described == nil {
+	r, started := d.run, d.run.Now()
+	req := r.req
+	req.SecretID = d.secret.ARN
+	fresh, err := r.Secrets.Describe(ctx, d.secret.ARN)
+	if err == nil {
 		d.secret = fresh
-		d.reasons = d.run.judge(fresh, d.isShared(ctx), d.run.Now())
+		d.reasons = r.judge(fresh, d.isShared(ctx), r.Now())
 		if state := stateOf(d.reasons); state != Due {
-			d.run.mu.Lock()
-			defer d.run.mu.Unlock()
-			d.run.states[Due]--
-			d.run.states[state]++
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.states[Due]--
+			r.states[state]++
 			return
 		}
 	}
-	req := d.run.req
-	req.SecretID = d.secret.ARN
-	res := d.run.sync(ctx, req, d)
-	if d.late {
-		d.run.leave(1)
+	if err == nil && slices.Contains(d.reasons, AuthMethodShared) {
+		err = fault.New(fault.AuthMethodMismatch, "another secret records auth method %s too: correct the tag %s of one", d.secret.Record.ID, secretstore.RecordTag)
+	}
+	var attempt authsync.Attempt
+	if err != nil {
+		attempt = r.Syncer.Fail(authsync.NewAttempt(req), err, started)
+	} else {
+		attempt = r.Syncer.Push(ctx, req, authsync.Known{Secret: &d.secret, Listing: r.listing, Settle: true})
+	}
+	if e := attempt.Error; e != nil && (e.Code == fault.DatadogUnauthorized || e.Code == fault.DatadogThrottled) && r.stopped.Swap(true) {
+		r.leave(1) // it failed for what had stopped the run already
 		return
 	}
-	d.run.tell(res)
+	attempt.PublishFirst, attempt.Quiet = true, d.quiet(attempt.Outcome)
+	r.tell(r.Syncer.Finish(ctx, attempt))
+}
+
+// quiet: what was settled before was pushed again for no other reason than its age or an unrelated change.
+func (d *due) quiet(o authsync.Outcome) bool {
+	return o == authsync.Updated && !slices.ContainsFunc(d.reasons, func(r Reason) bool { return r != ChangedSince && r != RecordOld })
 }
 
 // isShared asks the other secrets that were listed with this auth method whether they still record it.
@@ -199,50 +213,4 @@ func (d *due) isShared(ctx context.Context) bool {
 		}
 	}
 	return false
-}
-
-// describe is the look that sync took.
-func (d *due) describe(context.Context, string) (secretstore.Secret, error) {
-	return d.secret, d.described
-}
-
-// forbids is why the secret must not be pushed.
-func (d *due) forbids() error {
-	if d != nil && slices.Contains(d.reasons, AuthMethodShared) {
-		return fault.New(fault.AuthMethodMismatch, "another secret records auth method %s too: correct the tag %s of one", d.secret.Record.ID, secretstore.RecordTag)
-	}
-	return nil
-}
-
-// there is the list of auth methods as far as it can be trusted about r: a newer one may not be in it.
-func (d *due) there(r secretstore.Record) *catalogue {
-	if r.At.Add(recordGrace).After(d.run.there.at) {
-		return nil
-	}
-	return d.run.there
-}
-
-// verification is what is known of the credential in r without asking.
-func (d *due) verification(r reading) string {
-	switch {
-	case d.run.req.DryRun:
-		return verificationNone
-	case r.Record.Verified && r.Record.VersionID == r.value.VersionID:
-		return verificationRecorded
-	}
-	return ""
-}
-
-// silences reports whether res is not to be published: it repeats what stopped the run, or what was settled before was
-// pushed again for no other reason than its age or an unrelated change.
-func (d *due) silences(res *Result) bool {
-	switch {
-	case d == nil:
-		return false
-	case res.Error != nil && (res.Error.Code == fault.DatadogUnauthorized || res.Error.Code == fault.DatadogThrottled):
-		d.late = !d.run.stopped.CompareAndSwap(false, true)
-		return d.late
-	}
-	unrelated := !slices.ContainsFunc(d.reasons, func(r Reason) bool { return r != ChangedSince && r != RecordOld })
-	return res.Outcome == Updated && unrelated
 }

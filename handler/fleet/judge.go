@@ -1,20 +1,16 @@
-package authsync
+package fleet
 
 import (
 	"hash/fnv"
 	"time"
 
+	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 const (
-	// settleAfter is when nobody who read an older version can still be alive: an invocation lasts 2 minutes, and what it
-	// sent last takes its time to land.
-	settleAfter = 10 * time.Minute
-	// recordGrace is how long after a record is dated its own tag may change the secret.
-	recordGrace = 5 * time.Second
-	recordOld   = 18 * time.Hour // at the earliest; up to recordSpread later, by the secret's ARN
+	recordOld = 18 * time.Hour // at the earliest; up to recordSpread later, by the secret's ARN
 	// recordSpread keeps secrets that were synced together from being pushed again together.
 	recordSpread = 6 * time.Hour
 )
@@ -29,7 +25,7 @@ const (
 	AuthMethodShared  Reason = "auth_method_shared"  // two secrets record one id
 	AttributesDiffer  Reason = "attributes_differ"   // somebody edited the auth method
 	ChangedSince      Reason = "changed_since"       // the secret, in any way
-	NotSettled        Reason = "not_settled"         // pushed once: see settleAfter
+	NotSettled        Reason = "not_settled"         // pushed once: see authsync.SettleAfter
 	RecordOld         Reason = "record_old"
 	Settling          Reason = "settling" // pushed of late: to be left alone
 )
@@ -74,23 +70,14 @@ func judge(s secretstore.Secret, m *datadog.AuthMethod, now time.Time) (reasons 
 			reasons = append(reasons, why)
 		}
 	}
-	add(r.VersionID != s.Labelled(secretstore.Current), OtherVersion) // 2
-	add(m == nil, AuthMethodMissing)                                  // 3
-	add(m != nil && digest(*m) != r.Digest, AttributesDiffer)         // 4
-	add(s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)     // 5
-	add(!r.Settled && age >= settleAfter, NotSettled)                 // 6
-	add(!r.Settled && age < settleAfter, Settling)                    // 6
-	add(r.Settled && age >= recordOld+spread(s.ARN), RecordOld)       // 7
+	add(r.VersionID != s.Labelled(secretstore.Current), OtherVersion)      // 2
+	add(m == nil, AuthMethodMissing)                                       // 3
+	add(m != nil && authsync.Digest(*m) != r.Digest, AttributesDiffer)     // 4
+	add(s.LastChanged.After(r.At.Add(authsync.RecordGrace)), ChangedSince) // 5
+	add(!r.Settled && age >= authsync.SettleAfter, NotSettled)             // 6
+	add(!r.Settled && age < authsync.SettleAfter, Settling)                // 6
+	add(r.Settled && age >= recordOld+spread(s.ARN), RecordOld)            // 7
 	return reasons
-}
-
-// settles reports whether a push at now of version, AWSCURRENT of s, is the last that it needs: it was pushed before, and
-// no invocation that read another version, nor what it sent, can still be under way. A label that moved of late may have
-// moved away and back, so it forbids that, even where the same version was settled before.
-func settles(s secretstore.Secret, version string, now time.Time) bool {
-	r := s.Record
-	quiet := !s.LastChanged.After(r.At.Add(recordGrace)) || now.Sub(s.LastChanged) >= settleAfter
-	return r.VersionID == version && quiet && (r.Settled || now.Sub(r.At) >= settleAfter)
 }
 
 func spread(arn string) time.Duration {

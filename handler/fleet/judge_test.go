@@ -1,4 +1,4 @@
-package authsync
+package fleet
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
@@ -13,6 +14,7 @@ import (
 func TestJudge(t *testing.T) {
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	const tick = time.Nanosecond
+	const idA, url = "aaaaaaaa-0000-4000-8000-000000000001", "https://idp.example.com/oauth2/token"
 	method := datadog.AuthMethod{ID: idA, Name: "payments", ClientID: "client", AccessTokenURL: url}
 	const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf"
 	old := recordOld + spread(arn)
@@ -20,7 +22,7 @@ func TestJudge(t *testing.T) {
 	ago := func(age time.Duration) secretstore.Secret {
 		at := now.Add(-age)
 		return secretstore.Secret{ARN: arn, Labels: map[string][]string{"v1": {"AWSCURRENT"}}, LastChanged: at,
-			Record: secretstore.Record{ID: idA, VersionID: "v1", At: at, Digest: digest(method), Site: "datadoghq.com", Settled: true}}
+			Record: secretstore.Record{ID: idA, VersionID: "v1", At: at, Digest: authsync.Digest(method), Site: "datadoghq.com", Settled: true}}
 	}
 	pushed := func(age time.Duration) secretstore.Secret { s := ago(age); s.Record.Settled = false; return s }
 	with := func(s secretstore.Secret, edit func(*secretstore.Secret)) secretstore.Secret { edit(&s); return s }
@@ -60,36 +62,5 @@ func TestJudge(t *testing.T) {
 	}
 	if spread(arn) < 0 || spread(arn) >= 6*time.Hour {
 		t.Errorf("spread: %v", spread(arn))
-	}
-}
-
-func TestSettles(t *testing.T) {
-	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	const tick = time.Nanosecond
-	record := func(age time.Duration, settled bool) secretstore.Record {
-		return secretstore.Record{ID: idA, VersionID: "v1", At: now.Add(-age), Settled: settled}
-	}
-	for _, c := range []struct {
-		name    string
-		record  secretstore.Record
-		changed time.Duration // before now
-		version string
-		want    bool
-	}{
-		{"pushed 10 min ago", record(10*time.Minute, false), 10 * time.Minute, "v1", true},
-		{"pushed just under 10 min ago", record(10*time.Minute-tick, false), time.Hour, "v1", false},
-		{"another version", record(time.Hour, true), time.Hour, "v2", false},
-		{"settled stays settled", record(time.Minute, true), time.Hour, "v1", true},
-		{"settled, and a label may have moved away and back", record(time.Hour, true), 10*time.Minute - tick, "v1", false},
-		{"settled, and whatever moved did so 10 min ago", record(time.Hour, true), 10 * time.Minute, "v1", true},
-		{"settled, and our own tag was the last change", record(time.Minute, true), time.Minute - 5*time.Second, "v1", true},
-		{"pushed long ago, and changed of late", record(time.Hour, false), time.Minute, "v1", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := secretstore.Secret{Record: c.record, LastChanged: now.Add(-c.changed)}
-			if got := settles(s, c.version, now); got != c.want {
-				t.Errorf("settles = %v", got)
-			}
-		})
 	}
 }

@@ -3,9 +3,17 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 TOOLS := .tools
 FUZZTIME := 1m
+RELEASE := .release
+VERSION = $(shell awk '/^\#\# / { print $$2; exit }' CHANGELOG.md)
 STATICCHECK := $(TOOLS)/staticcheck-v0.8.2
-CHECKOV := $(TOOLS)/checkov-3.3.30
-SCHEMATHESIS := $(TOOLS)/schemathesis-4.32.5
+CYCLONEDX := $(TOOLS)/cyclonedx-gomod-v1.10.0
+GOVULNCHECK := $(TOOLS)/govulncheck-v1.9.0
+CHECKOV := $(TOOLS)/checkov
+SCHEMATHESIS := $(TOOLS)/schemathesis
+AWSCLI := $(TOOLS)/awscli
+UV := $(TOOLS)/uv
+PIN = UV_EXCLUDE_NEWER='14 days' $(abspath $(UV))/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate
+KEYCLOAK := $(TOOLS)/keycloak-26.4.0
 
 help: ## List these targets
 	@grep -hE '^[A-Za-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -14,13 +22,15 @@ run: ## Tell the whole story on this machine, without AWS or Datadog; KEEP=1 lea
 	@go run ./cmd/demo $(if $(KEEP),-keep)
 
 test: ## Unit tests with the race detector, then the deployed stack on an AWS emulator
-	@echo "Unit tests"
-	go test -race -short ./...
+	@echo "Unit tests, with the race detector; then the simulation, which has few goroutines and many schedules, without it"
+	go test -race -short $$(go list ./... | grep -v /simulation)
+	go test -short ./handler/simulation
 	@echo "Fuzzing, shortly"
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
 	cd cmd/demo && go test -count=1
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/venv/bin/sam validate --lint
+	$(TOOLS)/venv/bin/cfn-lint docs/samples/*.yaml docs/datadog/events.yaml
 
 lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l cmd handler); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
@@ -31,42 +41,73 @@ fuzz: ## Every parse boundary for FUZZTIME each
 	@grep -ro --include=*_test.go 'func Fuzz[A-Za-z]*' handler | sed 's/:func / /' | while read -r file target; do \
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" | grep -v '^fuzz: elapsed' || exit 1; done
 
-contract: $(SCHEMATHESIS) ## Requests made up by the OpenAPI description, to the function and to the deployed stack
-	SCHEMATHESIS=$(abspath $<)/bin/schemathesis go test -count=1 -run TestSchemathesis ./handler/contract
+contract: $(SCHEMATHESIS)/installed ## Requests made up by the OpenAPI description, to the function and to the deployed stack
+	SCHEMATHESIS=$(abspath $(SCHEMATHESIS))/bin/schemathesis go test -count=1 -run TestSchemathesis ./handler/contract
 
-conformance: ## Datadog's official Go client against the stand-in: some minutes and 8 GB of memory
+conformance: $(KEYCLOAK) ## The token check against Keycloak, Datadog's official Go client against the stand-in: some minutes, 8 GB of memory, Java 17
+	KEYCLOAK=$(abspath $<) go test -count=1 -v -run TestConformanceOfKeycloak ./handler/tokencheck | grep -v '^=== '
 	cd handler/datadog/datadogtest/official && go test ./...
 
 bench: ## Calls, allocations, 10,000 secrets, and the time of init
 	BENCH=1 go test -count=1 -run 'TenThousand|Waits' -bench . -v ./handler | grep -v '^=== '
 	go test -run '^$$' -bench . -benchtime 40x ./cmd/bootstrap
 
-audit: $(CHECKOV) ## checkov on the template; its exceptions stand beside the resources, with their reasons
+audit: $(CHECKOV)/installed ## checkov on the template; its exceptions stand beside the resources, with their reasons
 	$(CHECKOV)/bin/checkov --skip-download --quiet --compact --framework cloudformation -f template.yaml
 
-package: ## The function for arm64 as .aws-sam/function.zip, for those who deploy without SAM
-	@mkdir -p .aws-sam/package
-	@$(MAKE) --no-print-directory build-Function ARTIFACTS_DIR=.aws-sam/package
-	cd .aws-sam/package && python3 -m zipfile -c ../function.zip bootstrap
+# The Go of go.mod and no settings of this machine, so that the same commit gives the same bytes.
+release: export GOTOOLCHAIN = $(shell awk '$$1 == "toolchain" { print $$2 }' go.mod)
+release: export GOFLAGS =
+release: export GOEXPERIMENT =
+release: export GOARM64 = v8.0
+release: $(CYCLONEDX) ## What deploys without Go, into .release/: the function for arm64, template, SBOM and checksums
+	rm -rf $(RELEASE)
+	@GOOS=linux GOARCH=arm64 $(MAKE) --no-print-directory build-Function ARTIFACTS_DIR=$(RELEASE)
+	GOOS=linux GOARCH=arm64 $(CYCLONEDX) bin -json -noserial -notimestamp -std -version v$(VERSION) -output $(RELEASE)/sbom.cdx.json $(RELEASE)/bootstrap
+	go run ./cmd/release $(RELEASE) $(VERSION)
+	@rm $(RELEASE)/bootstrap
 
 simulate: ## 100,000 random schedules, from a random seed: some minutes
 	go test ./handler/simulation -run Schedules -rapid.checks=100000 -timeout 1h -v
 
-readme: ## Make README's tables and picture from the template and the code
+test-release: $(AWSCLI)/installed $(CYCLONEDX) ## Deploy the release on the emulator without Go; on other machines than arm64 Linux that takes qemu, which root gets by apt
+	.ci/arm64
+	RELEASE=1 AWS_CLI=$(abspath $(AWSCLI))/bin/aws go test -count=1 -v -run TestRelease ./cmd/demo
+
+vulnerabilities: $(GOVULNCHECK) ## What the Go vulnerability database knows of the code that is used
+	$(GOVULNCHECK) ./...
+
+requirements: $(UV)/installed ## Pin the Python tools of *.in and all they need, by hash, in versions that are two weeks old
+	cd cmd/demo && $(PIN) --python-version 3.10 -o requirements.txt requirements.in
+	for tool in awscli checkov schemathesis uv; do (cd .ci && $(PIN) --python-version 3.11 -o $$tool.txt $$tool.in) || exit 1; done
+
+readme: ## Make the tables of docs/reference.md and the picture of the dashboard from the template and the code
 	README=write go test -count=1 -run TestReadme ./cmd/demo ./handler
 
 build-Function: ## Called by `sam build`, which sets ARTIFACTS_DIR; GOOS and GOARCH choose another machine
 	CGO_ENABLED=0 GOOS=$${GOOS:-linux} GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false \
 		-ldflags "-s -w" -o "$(ARTIFACTS_DIR)/bootstrap" ./cmd/bootstrap
 
-$(CHECKOV) $(SCHEMATHESIS):
+# Python tools, each in an environment of its own, by hash.
+$(TOOLS)/%/installed: .ci/%.txt
+	@echo "Installing $* into $(TOOLS): about a minute, once"
+	@rm -rf $(@D) && python3 -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --no-input --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+$(KEYCLOAK):
+	@echo "Installing $(@F) from Maven Central into $(TOOLS): 160 MB, once"
+	@mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+		-Dartifact=org.keycloak:keycloak-quarkus-dist:$(@F:keycloak-%=%):zip -DoutputDirectory=$(abspath $(TOOLS))
+	@cd $(TOOLS) && python3 -m zipfile -e keycloak-quarkus-dist-$(@F:keycloak-%=%).zip . && rm keycloak-quarkus-dist-*.zip || { rm -rf $(@F); exit 1; }
+
+$(STATICCHECK): MODULE := honnef.co/go/tools/cmd/staticcheck
+$(CYCLONEDX): MODULE := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+$(GOVULNCHECK): MODULE := golang.org/x/vuln/cmd/govulncheck
+$(STATICCHECK) $(CYCLONEDX) $(GOVULNCHECK):
 	@echo "Installing $(@F) into $(TOOLS): about a minute, once"
-	@python3 -m venv $@ && $@/bin/pip install --quiet --no-input --disable-pip-version-check $(subst -,==,$(@F)) || { rm -rf $@; exit 1; }
-
-$(STATICCHECK):
-	@echo "Installing staticcheck into $(TOOLS): about a minute, once"
 	@mkdir -p $(TOOLS)
-	@GOBIN=$(abspath $(TOOLS)) go install honnef.co/go/tools/cmd/staticcheck@$(subst $(TOOLS)/staticcheck-,,$@)
-	@mv $(TOOLS)/staticcheck $@
+	@GOBIN=$(abspath $(TOOLS)) go install $(MODULE)@v$(lastword $(subst -v, ,$(@F)))
+	@mv $(TOOLS)/$(notdir $(MODULE)) $@
 
-.PHONY: help run test lint fuzz simulate contract conformance bench audit package readme build-Function
+.PHONY: help run test lint fuzz simulate contract conformance bench audit release test-release vulnerabilities requirements readme build-Function

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
-	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/endpoint"
 )
 
 // Config is the whole configuration. Each field comes from the template parameter of the same meaning.
@@ -18,11 +20,14 @@ type Config struct {
 	AppKeySecretARN  string // the same, where one secret holds both keys
 	Prefix           string
 	EventBus         string // name or ARN
+	NamePrefix       string // of auth methods that are named by default
 	VerifyCredential bool
+	Refresh          time.Duration
 	LogLevel         slog.Level
 	Region           string
 	FunctionName     string
-	AllowLoopback    bool // only on an emulator: see secretstore.URLFault
+	AllowLoopback    bool     // only on an emulator: see endpoint.Fault
+	TokenHosts       []string // that a client secret may be sent to; none = every public host
 }
 
 // Sites of Datadog. https://docs.datadoghq.com/getting_started/site/
@@ -30,9 +35,10 @@ var sites = []string{"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", 
 	"uk1.datadoghq.com", "datadoghq.eu", "ddog-gov.com", "us2.ddog-gov.com"}
 
 var (
-	secretARN = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
-	prefix    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+/$`)
-	bus       = regexp.MustCompile(`^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9/._-]{1,256}$`)
+	secretARN  = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
+	prefix     = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+/$`)
+	namePrefix = regexp.MustCompile(`^[A-Za-z0-9/_+=.@ :-]*$`)
+	bus        = regexp.MustCompile(`^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?([A-Za-z0-9/._-]+)$`)
 )
 
 // ReadConfig reads the configuration with getenv. Its error names every fault at once, by template parameter.
@@ -43,10 +49,11 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		APIKeySecretARN: getenv("DD_API_KEY_SECRET_ARN"),
 		AppKeySecretARN: getenv("DD_APP_KEY_SECRET_ARN"),
 		Prefix:          getenv("SECRET_NAME_PREFIX"),
+		NamePrefix:      getenv("AUTH_METHOD_NAME_PREFIX"),
 		EventBus:        getenv("EVENT_BUS_NAME"),
 		Region:          getenv("AWS_REGION"),
 		FunctionName:    getenv("AWS_LAMBDA_FUNCTION_NAME"),
-		AllowLoopback:   getenv("AWS_ENDPOINT_URL") != "",
+		AllowLoopback:   endpoint.Loopback(getenv("AWS_ENDPOINT_URL")),
 	}
 	var faults []string
 	must := func(ok bool, parameter, rule string) {
@@ -58,7 +65,7 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	if c.APIURL == "" {
 		c.APIURL = "https://api." + c.Site
 	} else {
-		ok := secretstore.URLFault(c.APIURL, c.AllowLoopback) == "" && !strings.Contains(c.APIURL, "?")
+		ok := endpoint.Fault(c.APIURL, c.AllowLoopback) == "" && !strings.Contains(c.APIURL, "?")
 		must(ok, "DdApiUrl", "must be https to a host that is not loopback, without userinfo, query or fragment")
 	}
 	must(secretARN.MatchString(c.APIKeySecretARN), "DdApiKeySecretArn", "must be the complete ARN of a secret")
@@ -68,10 +75,18 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		must(secretARN.MatchString(c.AppKeySecretARN), "DdAppKeySecretArn", "must be the complete ARN of a secret, or empty")
 	}
 	must(prefix.MatchString(c.Prefix), "SecretNamePrefix", "must match "+prefix.String())
-	must(bus.MatchString(c.EventBus), "EventBusName", "must be the name or the ARN of an event bus")
+	busName := bus.FindStringSubmatch(c.EventBus) // lengths are no part of the expressions: they would take init 0.4 ms
+	must(busName != nil && len(busName[2]) <= 256, "EventBusName", "must be the name or the ARN of an event bus")
+	must(namePrefix.MatchString(c.NamePrefix) && len(c.NamePrefix) <= 64, "AuthMethodNamePrefix", "must match "+namePrefix.String()+" and have at most 64 characters")
+	hours, err := strconv.Atoi(getenv("REFRESH_HOURS"))
+	must(err == nil && hours >= 1 && hours <= 168, "RefreshHours", "must be a number from 1 to 168")
+	c.Refresh = time.Duration(hours) * time.Hour
 	verify := getenv("VERIFY_CREDENTIAL")
 	must(verify == "true" || verify == "false", "VerifyCredential", "must be true or false")
 	c.VerifyCredential = verify == "true"
+	hosts, err := endpoint.ParseHosts(getenv("ALLOWED_TOKEN_HOSTS"))
+	must(err == nil, "AllowedTokenHosts", fmt.Sprint(err))
+	c.TokenHosts = hosts
 	level := getenv("LOG_LEVEL")
 	known := slices.Contains([]string{"debug", "info", "warn", "error"}, level) && c.LogLevel.UnmarshalText([]byte(level)) == nil
 	must(known, "LogLevel", "must be debug, info, warn or error")

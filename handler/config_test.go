@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,7 +20,7 @@ const (
 // environment is what the template's defaults and the required parameter make.
 func environment(changes ...string) func(string) string {
 	env := map[string]string{"DD_SITE": "datadoghq.com", "DD_API_URL": "", "DD_API_KEY_SECRET_ARN": keyARN, "DD_APP_KEY_SECRET_ARN": "",
-		"SECRET_NAME_PREFIX": "datadog/webhooks/", "EVENT_BUS_NAME": "default", "VERIFY_CREDENTIAL": "true", "LOG_LEVEL": "info", "AWS_REGION": "eu-central-1"}
+		"SECRET_NAME_PREFIX": "datadog/webhooks/", "EVENT_BUS_NAME": "default", "VERIFY_CREDENTIAL": "true", "REFRESH_HOURS": "24", "LOG_LEVEL": "info", "AWS_REGION": "eu-central-1"}
 	for _, change := range changes {
 		name, value, _ := strings.Cut(change, "=")
 		env[name] = value
@@ -29,16 +30,17 @@ func environment(changes ...string) func(string) string {
 
 func TestConfig(t *testing.T) {
 	defaults := handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keyARN, AppKeySecretARN: keyARN,
-		Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, LogLevel: slog.LevelInfo, Region: "eu-central-1"}
+		Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, LogLevel: slog.LevelInfo, Region: "eu-central-1"}
 	everything := handler.Config{Site: "datadoghq.eu", APIURL: "http://127.0.0.1:8080/dd", APIKeySecretARN: keyARN, AppKeySecretARN: appKeyARN,
-		Prefix: "a/", EventBus: "alerts", LogLevel: slog.LevelDebug, Region: "eu-central-1", AllowLoopback: true}
+		Prefix: "a/", NamePrefix: "prod: ", EventBus: "alerts", Refresh: time.Hour, LogLevel: slog.LevelDebug, Region: "eu-central-1", AllowLoopback: true,
+		TokenHosts: []string{"idp.example.com", "*.example.org"}}
 	for name, tc := range map[string]struct {
 		changes []string
 		want    handler.Config
 	}{
 		"defaults": {nil, defaults},
 		"everything": {[]string{"DD_SITE=datadoghq.eu", "DD_API_URL=http://127.0.0.1:8080/dd", "DD_APP_KEY_SECRET_ARN=" + appKeyARN, "SECRET_NAME_PREFIX=a/",
-			"EVENT_BUS_NAME=alerts", "VERIFY_CREDENTIAL=false", "LOG_LEVEL=debug", "AWS_ENDPOINT_URL=http://127.0.0.1:4566"}, everything},
+			"EVENT_BUS_NAME=alerts", "AUTH_METHOD_NAME_PREFIX=prod: ", "VERIFY_CREDENTIAL=false", "REFRESH_HOURS=1", "ALLOWED_TOKEN_HOSTS=idp.example.com, *.example.org", "LOG_LEVEL=debug", "AWS_ENDPOINT_URL=http://127.0.0.1:4566"}, everything},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := handler.ReadConfig(environment(tc.changes...))
@@ -61,11 +63,14 @@ func TestConfigValues(t *testing.T) {
 				"https://127.0.0.1", "http://127.0.0.1:9001", "http://localhost:9001", "https://[::1]", "ftp://proxy.example.com", "https://", " "}},
 		"DdApiKeySecretArn": {"DD_API_KEY_SECRET_ARN", []string{keyARN, appKeyARN, strings.Replace(keyARN, "aws", "aws-cn", 1)},
 			[]string{"", "datadog/keys", keyARN[:len(keyARN)-7], keyARN + "9", "x" + keyARN, keyARN + "\n", strings.Replace(keyARN, "123456789012", "1234", 1), strings.Replace(keyARN, "secretsmanager", "ssm", 1), keyARN[:20]}},
-		"DdAppKeySecretArn": {"DD_APP_KEY_SECRET_ARN", []string{"", keyARN, appKeyARN}, []string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " "}},
-		"SecretNamePrefix":  {"SECRET_NAME_PREFIX", []string{"datadog/webhooks/", "a/", "A-z_0+=.@/x/"}, []string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "a?/", "${aws:x}/"}},
-		"EventBusName":      {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257)}},
-		"VerifyCredential":  {"VERIFY_CREDENTIAL", []string{"true", "false"}, []string{"", "True", "1", "yes", "off", " true"}},
-		"LogLevel":          {"LOG_LEVEL", []string{"debug", "info", "warn", "error"}, []string{"", "INFO", "trace", "info+1", "warning"}},
+		"DdAppKeySecretArn":    {"DD_APP_KEY_SECRET_ARN", []string{"", keyARN, appKeyARN}, []string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " "}},
+		"SecretNamePrefix":     {"SECRET_NAME_PREFIX", []string{"datadog/webhooks/", "a/", "A-z_0+=.@/x/"}, []string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "a?/", "${aws:x}/"}},
+		"EventBusName":         {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257)}},
+		"AuthMethodNamePrefix": {"AUTH_METHOD_NAME_PREFIX", []string{"", "prod-", "account 1: "}, []string{"a\n", "<b>", strings.Repeat("a", 65)}},
+		"RefreshHours":         {"REFRESH_HOURS", []string{"1", "24", "168"}, []string{"", "0", "169", "-1", "1.5", "24h"}},
+		"VerifyCredential":     {"VERIFY_CREDENTIAL", []string{"true", "false"}, []string{"", "True", "1", "yes", "off", " true"}},
+		"AllowedTokenHosts":    {"ALLOWED_TOKEN_HOSTS", []string{"", "idp.example.com", "*.example.com, idp.example.org"}, []string{"*", "idp.example.com,", "https://idp.example.com", "idp.example.com:443"}},
+		"LogLevel":             {"LOG_LEVEL", []string{"debug", "info", "warn", "error"}, []string{"", "INFO", "trace", "info+1", "warning"}},
 	} {
 		for _, value := range tc.good {
 			if _, err := handler.ReadConfig(environment(tc.env + "=" + value)); err != nil {
@@ -74,7 +79,7 @@ func TestConfigValues(t *testing.T) {
 		}
 		for _, value := range tc.wrong {
 			got, err := handler.ReadConfig(environment(tc.env + "=" + value))
-			if err == nil || !strings.HasPrefix(err.Error(), "configuration: "+parameter+" ") || strings.Contains(err.Error(), ";") || got != (handler.Config{}) {
+			if err == nil || !strings.HasPrefix(err.Error(), "configuration: "+parameter+" ") || strings.Contains(err.Error(), ";") || !cmp.Equal(got, handler.Config{}) {
 				t.Errorf("%s %q: %v", parameter, value, err)
 			}
 		}
@@ -83,10 +88,10 @@ func TestConfigValues(t *testing.T) {
 
 func TestConfigNamesEveryFaultAtOnce(t *testing.T) {
 	wrong := environment("DD_SITE=x", "DD_API_URL=x", "DD_API_KEY_SECRET_ARN=x", "DD_APP_KEY_SECRET_ARN=x", "SECRET_NAME_PREFIX=x",
-		"EVENT_BUS_NAME= ", "VERIFY_CREDENTIAL=x", "LOG_LEVEL=x")
+		"EVENT_BUS_NAME= ", "AUTH_METHOD_NAME_PREFIX=<", "REFRESH_HOURS=x", "VERIFY_CREDENTIAL=x", "ALLOWED_TOKEN_HOSTS=*", "LOG_LEVEL=x")
 	for want, getenv := range map[string]func(string) string{
-		"DdSite DdApiKeySecretArn SecretNamePrefix EventBusName VerifyCredential LogLevel":                            func(string) string { return "" },
-		"DdSite DdApiUrl DdApiKeySecretArn DdAppKeySecretArn SecretNamePrefix EventBusName VerifyCredential LogLevel": wrong,
+		"DdSite DdApiKeySecretArn SecretNamePrefix EventBusName RefreshHours VerifyCredential LogLevel":                                                                   func(string) string { return "" },
+		"DdSite DdApiUrl DdApiKeySecretArn DdAppKeySecretArn SecretNamePrefix EventBusName AuthMethodNamePrefix RefreshHours VerifyCredential AllowedTokenHosts LogLevel": wrong,
 	} {
 		_, err := handler.ReadConfig(getenv)
 		var named []string
@@ -100,14 +105,17 @@ func TestConfigNamesEveryFaultAtOnce(t *testing.T) {
 	}
 }
 
-func TestLoopbackIsForAnEmulatorAlone(t *testing.T) {
+func TestLoopbackIsForAnEmulatorOnly(t *testing.T) {
 	for url, fine := range map[string]bool{"http://127.0.0.1:8080": true, "https://localhost": true, "http://[::1]:80": true,
 		"http://proxy.example.com": false, "http://10.0.0.1": false, "http://user@127.0.0.1": false, "http://127.0.0.1?x": false} {
 		if _, err := handler.ReadConfig(environment("DD_API_URL="+url, "AWS_ENDPOINT_URL=http://127.0.0.1:4566")); (err == nil) != fine {
 			t.Errorf("%s on an emulator: %v", url, err)
 		}
-		if _, err := handler.ReadConfig(environment("DD_API_URL=" + url)); err == nil {
-			t.Errorf("%s is accepted in a function", url)
+		for _, aws := range []string{"", "https://secretsmanager.eu-central-1.amazonaws.com", "https://vpce-0a1b2c3d.secretsmanager.eu-central-1.vpce.amazonaws.com",
+			"http://10.0.0.1:4566", "http://localhost.example.com", "127.0.0.1:4566", "x"} {
+			if _, err := handler.ReadConfig(environment("DD_API_URL="+url, "AWS_ENDPOINT_URL="+aws)); err == nil {
+				t.Errorf("%s is accepted in a function, with AWS_ENDPOINT_URL %q", url, aws)
+			}
 		}
 	}
 }

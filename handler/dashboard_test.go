@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -16,7 +15,6 @@ import (
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
-	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 // TestReadmeDashboard plays a day of a small fleet and holds README's picture of the dashboard to the metrics of that day;
@@ -42,9 +40,8 @@ var troubles = []struct {
 	begin, over float64
 	fault       func(w *world)
 }{
-	{"identity provider refuses", 9.1, 10.1, func(w *world) {
-		w.tokens.Fail(tokentest.Fault{Status: 401, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"error":"invalid_client"}`})
-	}},
+	{"new secrets honoured late", 6.1, 7.1, func(*world) {}}, // and in the second also the old one is ended: see rotate
+	{"old one ended early", 10.6, 11.4, func(*world) {}},
 	{"Datadog: 500", 14.17, 14.34, func(w *world) { w.datadog.Fail(datadogtest.Fault{Status: 500}) }},
 	{"auth method deleted", 17.3, 17.3, func(w *world) { w.datadog.Delete(w.datadog.AuthMethods()[0].ID) }},
 	{"Datadog throttles", 20.6, 21.1, func(w *world) {
@@ -54,9 +51,9 @@ var troubles = []struct {
 	}},
 }
 
-// rotations are secrets by hour. The twelve are there by midnight, 12 comes at noon and finds an auth method that is its own.
-var rotations = map[float64][]int{1.2: {9}, 3.4: {10}, 5.3: {0}, 6.2: {1}, 6.8: {2}, 7.6: {3}, 8.3: {4, 5, 6}, 9.2: {7}, 9.4: {8},
-	9.6: {9}, 11.2: {10}, 13.3: {11}, 14.2: {0}, 14.295: {1}, 16.4: {2}, 18.8: {3, 4}, 19.6: {9}, 20.65: {5, 6, 7}, 22.4: {8}}
+// rotations are secrets by hour. The twelve are there by midnight, 12 comes later and finds an auth method that is its own.
+var rotations = map[float64][]int{1.2: {9}, 2.6: {10}, 3.4: {0}, 4.8: {1, 2, 3}, 6.2: {7}, 6.4: {8}, 6.6: {9}, 8.3: {4, 5, 6}, 10.7: {10},
+	13.3: {11}, 14.2: {0}, 14.295: {1}, 16.4: {2}, 18.8: {3, 4}, 19.6: {9}, 20.65: {5, 6, 7}, 22.4: {8}}
 
 func (w *world) playDay() (midnight time.Time) {
 	midnight = time.Now().Add(24 * time.Hour)
@@ -91,7 +88,23 @@ func (w *world) playDay() (midnight time.Time) {
 		hour float64
 		do   func()
 	}
-	acts := []act{{12.1, func() { w.datadogHolds("method 12", "payments-client"); w.secrets.Create(secret(12)) }}}
+	// rotate stores a new client secret, which in the first two troubles does not work before they are over.
+	rotate := func(i int, hour float64) {
+		name, value := secret(i)
+		for n, one := range troubles[:2] {
+			if hour < one.begin || hour >= one.over {
+				continue
+			}
+			w.tokens.HonourAfter("payments-client", secretIn(value), time.Duration((one.over-hour)*float64(time.Hour)))
+			for _, m := range w.datadog.AuthMethods() {
+				if n == 1 && m.Name == fmt.Sprintf("method %02d", i) {
+					w.tokens.Revoke("payments-client", m.ClientSecret)
+				}
+			}
+		}
+		w.secrets.Put(name, value)
+	}
+	acts := []act{{15.1, func() { w.datadogHolds("method 12", "payments-client"); w.secrets.Create(secret(12)) }}}
 	for i := range 12 {
 		acts = append(acts, act{-1, func() { w.secrets.Create(secret(i)) }})
 	}
@@ -100,11 +113,11 @@ func (w *world) playDay() (midnight time.Time) {
 	}
 	for hour, secrets := range rotations {
 		for n, i := range secrets {
-			acts = append(acts, act{hour + float64(n)/600, func() { w.secrets.Put(secret(i)) }})
+			acts = append(acts, act{hour + float64(n)/600, func() { rotate(i, hour) }})
 		}
 	}
 	for _, one := range troubles {
-		acts = append(acts, act{one.begin, func() { one.fault(w) }}, act{one.over, func() { w.datadog.ClearFaults(); w.tokens.ClearFaults() }})
+		acts = append(acts, act{one.begin, func() { one.fault(w) }}, act{one.over, func() { w.datadog.ClearFaults() }})
 	}
 	slices.SortStableFunc(acts, func(a, b act) int { return int(math.Round((a.hour - b.hour) * 3600)) })
 	for _, a := range acts {
@@ -167,7 +180,7 @@ func drawDashboard(t *testing.T, metric func(name string) [96][]float64) string 
 	}
 	find := func(pattern string) string { return string(regexp.MustCompile(pattern).FindSubmatch(template)[1]) }
 	title := func(name string) string {
-		return find(`"title": "([^"]*)", "region"[^\]]*"metrics": \[\s*\["DatadogWebhookAuthSync", "` + name + `"`)
+		return find(`"title": "([^"]*)", "region": "\$\{AWS::Region\}",[^[{]*"metrics": \[\s*\["DatadogWebhookAuthSync", "` + name + `"`)
 	}
 	alarm, _ := strconv.ParseFloat(find(`AlertGapAlarmSeconds:\n.*\n.*\n    Default: (\d+)`), 64)
 	const red, blue, light, green, orange, violet = "#d62728", "#1f77b4", "#9ecae1", "#2ca02c", "#f59e0b", "#7c3aed"
@@ -182,7 +195,7 @@ func drawDashboard(t *testing.T, metric func(name string) [96][]float64) string 
 	}
 
 	y := func(seconds float64) float64 { return bottom - high*math.Log(2*seconds)/math.Log(1200) }
-	p.widget(firstTop, title("AlertGap"), y, []float64{1, 10, alarm, 600}, "Maximum", blue, "p50", light)
+	p.widget(firstTop, title("AlertGap"), y, []float64{1, 10, 60, alarm}, "Maximum", blue, "p50", light)
 	p.add(`<path d="M%v %vH%v" stroke="%s" stroke-dasharray="5 3"/><text x="%v" y="%v" fill="%s">alarm</text>`, left, y(alarm), right, red, left+4, y(alarm)-4, red)
 	for quarter, gaps := range metric("AlertGap") {
 		if len(gaps) > 0 {
@@ -194,9 +207,9 @@ func drawDashboard(t *testing.T, metric func(name string) [96][]float64) string 
 	}
 
 	bottom += apart
-	y = func(n float64) float64 { return bottom - high*n/12 }
+	y = func(n float64) float64 { return bottom - high*n/6 }
 	outcomes := []string{"SyncCreated", green, "SyncUpdated", blue, "SyncAdopted", violet, "SyncSettled", light, "SyncFailed", red}
-	p.widget(bottom-high, title("SyncCreated"), y, []float64{0, 4, 8, 12}, outcomes...)
+	p.widget(bottom-high, title("SyncCreated"), y, []float64{0, 2, 4, 6}, outcomes...)
 	var stacked [96]float64
 	for i := 0; i < len(outcomes); i += 2 {
 		for quarter, all := range metric(outcomes[i]) {
@@ -209,21 +222,17 @@ func drawDashboard(t *testing.T, metric func(name string) [96][]float64) string 
 
 	bottom += apart
 	y = func(n float64) float64 { return bottom - high*n/4 }
-	p.widget(bottom-high, title("StillDue"), y, []float64{0, 1, 2, 3, 4}, "StillDue", orange, "LeftOver", violet, "ReconcileDone", green)
-	for i, colour := range []string{orange, violet} {
-		p.add(`<path fill="%s" fill-opacity=".25" stroke="%s" stroke-width="1.5" d="M%v %v`, colour, colour, left, y(0))
-		for quarter, values := range metric([]string{"StillDue", "LeftOver"}[i]) {
+	p.widget(bottom-high, title("AtRisk"), y, []float64{0, 1, 2, 3, 4}, "AtRisk", red, "Failing", orange, "LeftOver", violet)
+	for i, name := range []string{"Failing", "AtRisk", "LeftOver"} { // the later over the earlier, which counts the same secrets
+		style := []string{`stroke="` + orange, `stroke="` + red, `stroke-dasharray="4 3" stroke="` + violet}[i]
+		p.add(`<path fill="%s" fill-opacity=".3" %s" stroke-width="1.5" d="M%v %v`, []string{orange, red, "none"}[i], style, left, y(0))
+		for quarter, values := range metric(name) {
 			if len(values) > 0 { // no run, no news
 				p.add(`H%vV%v`, x(float64(quarter)/4), y(slices.Max(values)))
 			}
 		}
 		p.add(`H%vV%vz"/>`, right, y(0))
 	}
-	for quarter, runs := range metric("ReconcileDone") { // on an axis of its own
-		if len(runs) > 0 {
-			p.add(`<circle cx="%v" cy="%v" r="2" fill="%s"/>`, x(float64(quarter)/4), y(4), green)
-		}
-	}
-	p.add(`<text x="%v" y="%v" fill="%s">1</text></svg>`, right+6, y(4)+4, green)
+	p.add(`</svg>`)
 	return p.String()
 }

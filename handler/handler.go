@@ -15,17 +15,18 @@ import (
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
 type syncer interface {
-	Sync(ctx context.Context, r authsync.Request) authsync.Result
-	Prove(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
+	Sync(ctx context.Context, r authsync.Request) report.Result
+	VerifyVersion(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
 }
 
 type secrets interface {
-	Reconcile(ctx context.Context, r authsync.Request, told func(authsync.Result)) (fleet.Reconciliation, error)
+	Reconcile(ctx context.Context, r authsync.Request, told func(report.Result)) fleet.Reconciliation
 	Status(ctx context.Context, r fleet.StatusRequest) (fleet.Status, error)
 }
 
@@ -34,7 +35,7 @@ type Handler struct {
 	syncer   syncer
 	fleet    secrets
 	versions versions
-	scope    authsync.Scope
+	scope    secretstore.Scope
 	log      *slog.Logger
 	meter    meter
 	now      func() time.Time
@@ -42,9 +43,11 @@ type Handler struct {
 
 // Handle serves one payload. How a failure ends depends on who could do something about it:
 //
-//   - an EventBridge event, which nobody waits for: only what a retry may mend is an error, so that Lambda tries again and
-//     then hands the event to the failure queue;
+//   - an EventBridge event, which nobody waits for: an error, so that Lambda tries again and then hands the event to the
+//     failure queue, only for a failure within its grace and for a result that could not be published. What was told is
+//     known, and every reconcile tries it again;
 //   - a rotation step or a direct call: every failure is an error, whose text begins with its code;
+//   - a reconcile: every failure is in its answer;
 //   - an HTTP request: every failure is an answer.
 func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
 	from := callerOf(ctx)
@@ -63,9 +66,9 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 	case directSync:
 		return h.direct(ctx, from.request(t.request))
 	case reconcile:
-		return h.reconcile(ctx, from.request(t.request))
+		return h.reconcile(ctx, from.request(t.request)), nil
 	case status:
-		t.request.Home = from.home
+		t.request.ARNPrefix = from.arnPrefix
 		return h.status(ctx, t.request, from)
 	case httpRequest:
 		return h.serve(ctx, t, from), nil
@@ -79,7 +82,7 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 func (h *Handler) event(ctx context.Context, r authsync.Request) (any, error) {
 	res := h.sync(ctx, r)
 	switch {
-	case res.Error != nil && res.Error.Retryable:
+	case res.Retry:
 		return nil, res.Error
 	case res.Unpublished != nil:
 		return nil, res.Unpublished
@@ -91,23 +94,30 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 	r.Trigger.ID = r.RequestID
 	res := h.sync(ctx, r)
 	if res.Error != nil {
-		return nil, res.Error
+		e := *res.Error
+		e.Message += ". " + res.TellHeld()
+		return nil, &e
 	}
 	return res, nil
 }
 
-func (h *Handler) reconcile(ctx context.Context, r authsync.Request) (any, error) {
-	answer, err := h.fleet.Reconcile(ctx, r, func(res authsync.Result) { h.tell(ctx, res) })
-	if err != nil {
-		return nil, h.failed(ctx, "reconcile", err, r.RequestID)
-	}
+func (h *Handler) reconcile(ctx context.Context, r authsync.Request) fleet.Reconciliation {
+	answer := h.fleet.Reconcile(ctx, r, func(res report.Result) { h.tell(ctx, res) })
 	if !answer.DryRun {
 		h.meter.reconcile(answer)
 	}
+	level := slog.LevelInfo
+	if answer.Error != nil {
+		level = slog.LevelError
+	}
 	line := answer
 	line.Failures, line.Plans = nil, nil // each has a line of its own
-	h.log.InfoContext(ctx, "reconcile", "answer", line)
-	return answer, nil
+	what := "reconcile"
+	if answer.DryRun {
+		what = "dry run"
+	}
+	h.log.Log(ctx, level, what, "answer", line)
+	return answer
 }
 
 func (h *Handler) status(ctx context.Context, r fleet.StatusRequest, from caller) (any, error) {
@@ -125,7 +135,7 @@ func (h *Handler) failed(ctx context.Context, what string, err error, requestID 
 	return e
 }
 
-func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) authsync.Result {
+func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) report.Result {
 	res := h.syncer.Sync(ctx, r)
 	h.tell(ctx, res, also...)
 	return res
@@ -133,25 +143,36 @@ func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) aut
 
 // tell writes the line that a sync leaves in the log, with also, and its metrics. An event about a secret that is not
 // ours is nobody's failure.
-func (h *Handler) tell(ctx context.Context, res authsync.Result, also ...any) {
+func (h *Handler) tell(ctx context.Context, res report.Result, also ...any) {
 	line := append([]any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID,
-		"durationMs", res.DurationMs, "stepsMs", res.StepsMs, "dryRun", res.DryRun}, also...)
-	if res.AuthMethod != nil {
-		line = append(line, "authMethod", res.AuthMethod, "verification", res.Verification)
-	}
-	if res.LagMs != nil {
-		line = append(line, "lagMs", *res.LagMs)
-	}
-	if len(res.Warnings) > 0 {
-		line = append(line, "warnings", res.Warnings)
-	}
-	level := slog.LevelInfo
-	if res.Error != nil {
-		level = slog.LevelError
-		line = append(line, "error", res.Error)
-		if res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail") {
-			level = slog.LevelDebug
+		"durationMs", res.DurationMs, "stepsMs", res.StepsMs, "summary", res.Summary}, also...)
+	add := func(is bool, name string, value any) {
+		if is {
+			line = append(line, name, value)
 		}
+	}
+	add(res.AuthMethod != nil, "authMethod", res.AuthMethod)
+	add(res.Verification != "", "verification", res.Verification)
+	add(res.LagMs != nil, "lagMs", res.LagMs)
+	add(len(res.Warnings) > 0, "warnings", res.Warnings)
+	add(res.Held != nil, "held", res.Held)
+	add(res.Recovered != nil, "recovered", res.Recovered)
+	add(res.Record.Failing != "", "failing", report.Failure{Code: res.Record.Failing, Since: res.Record.Since})
+	add(res.Repaired, "repaired", true)
+	add(res.Error != nil, "error", res.Error)
+	level := slog.LevelInfo
+	switch {
+	case res.Error == nil:
+	case res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"):
+		level = slog.LevelDebug
+	case res.Retry:
+		level = slog.LevelWarn
+	default:
+		level = slog.LevelError
+	}
+	if res.DryRun {
+		h.log.Log(ctx, level, "dry run", line...)
+		return
 	}
 	h.log.Log(ctx, level, "sync", line...)
 	h.meter.sync(res)
@@ -160,7 +181,8 @@ func (h *Handler) tell(ctx context.Context, res authsync.Result, also ...any) {
 // caller is what Lambda says of an invocation.
 type caller struct {
 	requestID string
-	home      string // see authsync.Request
+	arnPrefix string // see authsync.Request
+	function  string // its ARN, unqualified
 }
 
 func callerOf(ctx context.Context) caller {
@@ -168,15 +190,15 @@ func callerOf(ctx context.Context) caller {
 	if !ok {
 		return caller{}
 	}
-	c := caller{requestID: lc.AwsRequestID}
+	c := caller{requestID: lc.AwsRequestID, function: unqualified(lc.InvokedFunctionArn)}
 	// arn:partition:lambda:region:account:function:name
 	if part := strings.SplitN(lc.InvokedFunctionArn, ":", 6); len(part) == 6 {
-		c.home = fmt.Sprintf("arn:%s:secretsmanager:%s:%s:secret:", part[1], part[3], part[4])
+		c.arnPrefix = fmt.Sprintf("arn:%s:secretsmanager:%s:%s:secret:", part[1], part[3], part[4])
 	}
 	return c
 }
 
 func (c caller) request(r authsync.Request) authsync.Request {
-	r.RequestID, r.Home = c.requestID, c.home
+	r.RequestID, r.ARNPrefix = c.requestID, c.arnPrefix
 	return r
 }

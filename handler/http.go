@@ -13,6 +13,7 @@ import (
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
@@ -44,14 +45,14 @@ type httpResponse struct {
 
 // problem is RFC 9457's problem details.
 type problem struct {
-	Type      string           `json:"type"`
-	Title     string           `json:"title"`
-	Status    int              `json:"status"`
-	Detail    string           `json:"detail"`
-	Code      fault.Code       `json:"code"`
-	Retryable bool             `json:"retryable"`
-	RequestID string           `json:"requestId"`
-	Result    *authsync.Result `json:"result,omitempty"`
+	Type      string         `json:"type"`
+	Title     string         `json:"title"`
+	Status    int            `json:"status"`
+	Detail    string         `json:"detail"`
+	Code      fault.Code     `json:"code"`
+	Retryable bool           `json:"retryable"`
+	RequestID string         `json:"requestId"`
+	Result    *report.Result `json:"result,omitempty"`
 }
 
 // recogniseHTTP reads a request in payload format 2.0 (HTTP API) or 1.0 (REST API).
@@ -143,7 +144,7 @@ func (r httpRequest) admit() *fault.Error {
 	case allowed[r.path] == "":
 		return fault.New(fault.NotFound, "no such path")
 	case allowed[r.path] != r.method:
-		return fault.New(fault.MethodNotAllowed, "the path takes %s alone", allowed[r.path])
+		return fault.New(fault.MethodNotAllowed, "the path takes only %s", allowed[r.path])
 	}
 	return nil
 }
@@ -157,23 +158,33 @@ func (h *Handler) serveSync(ctx context.Context, r httpRequest, from caller) htt
 	switch {
 	case res.Error == nil:
 		return respond(http.StatusOK, "application/json", res)
-	case res.Secret == (authsync.SecretRef{}):
+	case res.Secret == (report.SecretRef{}):
 		return problemOf(res.Error, r, from, nil)
 	}
 	return problemOf(res.Error, r, from, &res)
 }
 
 func (h *Handler) serveStatus(ctx context.Context, r httpRequest, from caller) httpResponse {
-	for name, value := range r.query {
-		if name != "secretId" && name != "nextToken" || value == "" {
-			return h.refuse(ctx, fault.New(fault.BadRequest, "the query takes secretId and nextToken alone, not empty"), r, from)
-		}
+	request, refused := statusRequest(r.query)
+	if refused != nil {
+		return h.refuse(ctx, refused, r, from)
 	}
-	status, err := h.fleet.Status(ctx, fleet.StatusRequest{SecretID: r.query["secretId"], NextToken: r.query["nextToken"], Home: from.home})
+	request.ARNPrefix = from.arnPrefix
+	status, err := h.fleet.Status(ctx, request)
 	if err != nil {
 		return h.refuse(ctx, fault.From(err), r, from)
 	}
 	return respond(http.StatusOK, "application/json", status)
+}
+
+// statusRequest reads secretId, nextToken and state, and refuses whatever else is there.
+func statusRequest(query map[string]string) (fleet.StatusRequest, *fault.Error) {
+	for name, value := range query {
+		if name != "secretId" && name != "nextToken" && name != "state" || value == "" {
+			return fleet.StatusRequest{}, fault.New(fault.BadRequest, "status takes only secretId, nextToken and state, which are strings and not empty")
+		}
+	}
+	return fleet.StatusRequest{SecretID: query["secretId"], NextToken: query["nextToken"], State: fleet.State(query["state"])}, nil
 }
 
 func (h *Handler) refuse(ctx context.Context, e *fault.Error, r httpRequest, from caller) httpResponse {
@@ -201,7 +212,7 @@ func (r httpRequest) syncRequest() (authsync.Request, *fault.Error) {
 		return none, fault.New(fault.BadRequest, "the body: %v", err)
 	}
 	request, refused := syncRequest(members)
-	request.Trigger = authsync.Trigger{Type: "http", ID: r.id}
+	request.Trigger = report.Trigger{Type: "http", ID: r.id}
 	return request, refused
 }
 
@@ -232,7 +243,7 @@ func boolean(raw json.RawMessage) (value, ok bool) {
 	return string(raw) == "true", raw == nil || string(raw) == "true" || string(raw) == "false"
 }
 
-func problemOf(e *fault.Error, r httpRequest, from caller, result *authsync.Result) httpResponse {
+func problemOf(e *fault.Error, r httpRequest, from caller, result *report.Result) httpResponse {
 	a := respond(e.Status(), "application/problem+json", problem{
 		Type: "about:blank", Title: http.StatusText(e.Status()), Status: e.Status(), Detail: e.Message + ". " + e.Hint,
 		Code: e.Code, Retryable: e.Retryable, RequestID: from.requestID, Result: result,

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
 )
 
 type answer struct {
@@ -25,7 +25,7 @@ type problem struct {
 	Type, Title, Detail, Code, RequestID string
 	Status                               int
 	Retryable                            bool
-	Result                               *authsync.Result
+	Result                               *report.Result
 }
 
 // request is one HTTP request in both payload formats.
@@ -128,8 +128,8 @@ func TestHTTP(t *testing.T) {
 						t.Fatalf("status %d; want %d: %s", got.StatusCode, c.status, got.Body)
 					}
 					if c.status == 200 {
-						var res authsync.Result
-						if json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName || res.Trigger != (authsync.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
+						var res report.Result
+						if json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName || res.Trigger != (report.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
 							t.Errorf("answer: %+v", got)
 						}
 						return
@@ -195,7 +195,7 @@ func TestHTTPOfAFailedSync(t *testing.T) {
 				started := time.Now()
 				got := w.http(payload)
 				p := got.problem(t)
-				if got.StatusCode != c.status || p.Code != string(c.code) || p.Result == nil || p.Result.Outcome != authsync.Failed || p.Result.Secret.Name != secretName {
+				if got.StatusCode != c.status || p.Code != string(c.code) || p.Result == nil || p.Result.Outcome != report.Failed || p.Result.Secret.Name != secretName {
 					t.Errorf("answer %d: %+v", got.StatusCode, p)
 				}
 				if after := got.Headers["Retry-After"]; (after != "") != (c.status == 503) {

@@ -26,14 +26,16 @@ func TestTheLogLineOfASync(t *testing.T) {
 		delete(line, "time")
 		failure, _ := line["error"].(map[string]any)
 		want := map[string]any{
-			"level": "ERROR", "msg": "sync", "outcome": "failed", "requestId": "request-1", "dryRun": false, "durationMs": 200.0,
+			"level": "ERROR", "msg": "sync", "outcome": "failed", "requestId": "request-1", "durationMs": 250.0,
 			"caller":       "arn:aws:sts::123456789012:assumed-role/Operator/alex",
 			"secret":       map[string]any{"arn": w.arn(), "name": secretName, "versionId": version},
 			"trigger":      map[string]any{"type": "http", "id": "Xy1zAbCdEfGHijk="},
 			"authMethod":   map[string]any{"name": "payments", "site": "datadoghq.com"},
 			"verification": "rejected",
-			"stepsMs":      map[string]any{"read": 0.0, "push": 200.0, "verify": 150.0, "finish": 0.0},
-			"error":        map[string]any{"code": "credential_rejected", "message": failure["message"], "retryable": true},
+			"stepsMs":      map[string]any{"read": 0.0, "plan": 50.0, "verify": 200.0, "look": 0.0, "finish": 0.0},
+			"summary":      secretName + ": the token endpoint did not accept the client secret (credential_rejected). Whether alerts are being lost is not known. Check that the identity provider knows the new client secret.",
+			"failing":      map[string]any{"code": "credential_rejected", "since": "2000-01-01T00:00:00Z"},
+			"error":        map[string]any{"code": "credential_rejected", "message": failure["message"], "retryable": true, "hint": "Check that the identity provider knows the new client secret."},
 		}
 		if diff := cmp.Diff(want, line); diff != "" || !strings.Contains(failure["message"].(string), "401 invalid_client") {
 			t.Errorf("line (-want +got):\n%s", diff)

@@ -5,32 +5,41 @@ import (
 	"io"
 	"time"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // MetricNamespace is where CloudWatch keeps the metrics. Their one dimension is FunctionName.
 const MetricNamespace = "DatadogWebhookAuthSync"
 
 // Metric is one that the function emits.
-type Metric struct{ Name, Unit string }
-
-// Metrics are all there are; the template's alarms and dashboard are held to them.
-var Metrics = []Metric{
-	{"SyncCreated", "Count"},
-	{"SyncUpdated", "Count"},
-	{"SyncAdopted", "Count"},
-	{"SyncSettled", "Count"},
-	{"SyncFailed", "Count"},
-	{"AlertGap", "Seconds"}, // from the label's move to Datadog's 2xx
-	{"SyncDuration", "Milliseconds"},
-	{"StillDue", "Count"}, // secrets out of step after a reconcile
-	{"LeftOver", "Count"}, // of these, those that it did not get to
-	{"ReconcileDone", "Count"},
+type Metric struct {
+	Name, Unit string
+	Means      string `json:"-"`
 }
 
-var outcomeMetric = map[authsync.Outcome]string{authsync.Created: "SyncCreated", authsync.Updated: "SyncUpdated",
-	authsync.Adopted: "SyncAdopted", authsync.Settled: "SyncSettled", authsync.Failed: "SyncFailed"}
+// Metrics are all there are; the template's alarms and dashboard are held to them, and the table in the documents is made
+// from them.
+var Metrics = []Metric{
+	{"SyncCreated", "Count", "an auth method was created"},
+	{"SyncUpdated", "Count", "an auth method was updated"},
+	{"SyncAdopted", "Count", "an auth method was taken over, or found after a POST whose answer was lost"},
+	{"SyncSettled", "Count", "a secret was settled"},
+	{"SyncFailed", "Count", "a failure was published"},
+	{"RecordFailed", "Count", "a record could not be written"},
+	{"Repaired", "Count", "a reconcile repaired a rotation whose event did not come, or an auth method that somebody else changed or deleted"},
+	{"AlertGap", "Seconds", "from the time of a label event to Datadog's 2xx, of the first push of a version, but not of a secret"},
+	{"SyncDuration", "Milliseconds", "of each sync that one of the counts above counts, or AtRisk"},
+	{"Secrets", "Count", "secrets in scope; this and the next three as each reconcile leaves them"},
+	{"Failing", "Count", "of these, those with a failure recorded"},
+	{"AtRisk", "Count", "of these, those whose held credential was rejected: alerts are being lost; also 1 at once, when any other sync finds that"},
+	{"LeftOver", "Count", "secrets out of sync that the next reconcile has to sync"},
+	{"ReconcileDone", "Count", "a reconcile ended without an error of its own"},
+}
+
+var outcomeMetric = map[report.Outcome]string{report.Created: "SyncCreated", report.Updated: "SyncUpdated",
+	report.Adopted: "SyncAdopted", report.Settled: "SyncSettled"}
 
 // meter writes metrics in CloudWatch's embedded metric format, whatever the log level.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -40,24 +49,45 @@ type meter struct {
 	now          func() time.Time
 }
 
-func (m meter) sync(res authsync.Result) {
-	name, counts := outcomeMetric[res.Outcome]
-	if !counts || !res.Counts() || res.DryRun {
-		return
+func (m meter) sync(res report.Result) {
+	values := map[string]float64{}
+	count := func(is bool, name string) {
+		if is {
+			values[name] = 1
+		}
 	}
-	values := map[string]float64{name: 1, "SyncDuration": float64(res.DurationMs)}
-	if res.LagMs != nil && res.Trigger.Type == "label" { // a trail may be minutes late
+	name, wrote := outcomeMetric[res.Outcome]
+	count(wrote, name)
+	count(res.Outcome == report.Failed && res.Told, "SyncFailed")
+	count(res.RecordFailed, "RecordFailed")
+	count(res.Repaired, "Repaired")
+	lost := res.Held != nil && res.Held.Verification == tokencheck.Rejected
+	count(lost && res.Trigger.Type != report.TriggerReconcile, "AtRisk")
+	if len(values) > 0 {
+		values["SyncDuration"] = float64(res.DurationMs)
+	}
+	if wrote && res.FirstPush && res.Trigger.Type == "label" && res.LagMs != nil { // a trail may be minutes late
 		values["AlertGap"] = float64(*res.LagMs) / 1000
 	}
 	m.emit(values)
 }
 
 func (m meter) reconcile(answer fleet.Reconciliation) {
-	m.emit(map[string]float64{"ReconcileDone": 1, "LeftOver": float64(answer.LeftOver),
-		"StillDue": float64(answer.LeftOver + answer.Outcomes[authsync.Failed])})
+	values := map[string]float64{}
+	if answer.Listed {
+		values = map[string]float64{"Secrets": float64(answer.Secrets), "Failing": float64(answer.Failing),
+			"AtRisk": float64(answer.AtRisk), "LeftOver": float64(answer.LeftOver)}
+	}
+	if answer.Error == nil {
+		values["ReconcileDone"] = 1
+	}
+	m.emit(values)
 }
 
 func (m meter) emit(values map[string]float64) {
+	if len(values) == 0 {
+		return
+	}
 	var definitions []Metric
 	line := map[string]any{"FunctionName": m.functionName}
 	for _, metric := range Metrics {

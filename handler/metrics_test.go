@@ -46,6 +46,7 @@ func (w *world) metrics() map[string][]float64 {
 func TestMetrics(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
+		w.reconcile()
 		w.datadog.Latency = 100 * time.Millisecond
 		var event secretstoretest.Event
 		w.secrets.OnLabel = func(e secretstoretest.Event) { event = e }
@@ -61,8 +62,8 @@ func TestMetrics(t *testing.T) {
 			_, _ = w.invoke(dry)
 		}
 		want := map[string][]float64{
-			"SyncCreated": {1}, "AlertGap": {2.2}, "SyncFailed": {1}, "SyncDuration": {200, 0},
-			"ReconcileDone": {1}, "LeftOver": {0}, "StillDue": {1},
+			"SyncCreated": {1}, "SyncUpdated": {1}, "AlertGap": {2.1}, "SyncFailed": {1}, "SyncDuration": {0, 100, 0},
+			"ReconcileDone": {1, 1}, "LeftOver": {0, 0}, "Secrets": {1, 2}, "Failing": {0, 1}, "AtRisk": {0, 0},
 		}
 		if diff := cmp.Diff(want, w.metrics()); diff != "" {
 			t.Errorf("metrics (-want +got):\n%s", diff)

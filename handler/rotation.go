@@ -3,6 +3,8 @@ package handler
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -10,15 +12,16 @@ import (
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
-// staged is the label under which an operator stages the credential that a rotation promotes. It is not AWSPENDING, which
+// next is the label under which an operator stages the credential that a rotation promotes. It is not AWSPENDING, which
 // Secrets Manager wants free when a rotation starts.
-const staged = "NEXT"
+const next = "NEXT"
 
 type versions interface {
 	Describe(ctx context.Context, id string) (secretstore.Secret, error)
 	Version(ctx context.Context, id, versionID string) (secretstore.Value, error)
 	PutPending(ctx context.Context, id, token string, rotationToken, text sensitive.Text) error
 	Promote(ctx context.Context, id, from, to string) error
+	Unlabel(ctx context.Context, id, label, versionID string) error
 }
 
 // rotationStep is one of the four steps in which Secrets Manager has a secret rotated.
@@ -39,8 +42,7 @@ func recogniseRotation(p map[string]json.RawMessage) any {
 	return rotationStep{step, secretID, token, sensitive.New(rotationToken)}
 }
 
-// rotate does one step. It promotes a credential that somebody staged; it does not mint one. Each step goes by the token
-// alone and may be repeated: a token that is AWSCURRENT already has nothing left to do.
+// rotate does one step. It promotes a credential that somebody staged; it does not mint one.
 func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error {
 	what := []any{"step", r.step, "secretId", r.secretID, "versionId", r.token}
 	if err := h.rotateStep(ctx, r, from); err != nil {
@@ -50,23 +52,27 @@ func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error
 	return nil
 }
 
+// rotateStep goes by the labels of the token's version, since for a moment a label can sit on two versions. Every step
+// may be repeated, from wherever an earlier attempt ended.
 func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) error {
-	if err := h.scope.Admit(r.secretID, from.home); err != nil {
+	if err := h.scope.Admit(r.secretID, from.arnPrefix); err != nil {
 		return err
 	}
 	secret, err := h.versions.Describe(ctx, r.secretID)
 	if err != nil {
 		return err
 	}
-	current, pending := secret.Labelled(secretstore.Current), secret.Labelled(secretstore.Pending)
+	labels, known := secret.Labels[r.token]
 	switch {
-	case secret.Labels[r.token] == nil:
+	case !known:
 		return fault.New(fault.RotationRefused, "the token is no version of the secret")
 	case !secret.RotationEnabled:
 		return fault.New(fault.RotationRefused, "rotation is not enabled for the secret")
-	case r.token == current:
+	case unqualified(secret.RotationLambdaARN) != from.function:
+		return fault.New(fault.RotationRefused, "the secret names another function for its rotation")
+	case slices.Contains(labels, secretstore.Current):
 		return nil
-	case r.token != pending:
+	case !slices.Contains(labels, secretstore.Pending):
 		return fault.New(fault.RotationRefused, "the token's version is not labelled AWSPENDING")
 	}
 	switch r.step {
@@ -77,25 +83,56 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 	case "testSecret":
 		return h.testPending(ctx, r, secret)
 	case "finishSecret":
-		return h.versions.Promote(ctx, r.secretID, current, r.token) // the label event pushes it
+		_, err := h.versions.Version(ctx, r.secretID, r.token)
+		if isMissing(err) {
+			return fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
+		}
+		if err != nil {
+			return err
+		}
+		return h.versions.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes it
 	}
 	return fault.New(fault.RotationRefused, "the step is none of createSecret, setSecret, testSecret, finishSecret")
 }
 
+// createPending gives the token's version the staged value, unless it has one, and takes NEXT off what it was copied from:
+// otherwise a later rotation, with nothing staged, would bring back an old credential. What was copied is known by its
+// value, so that a repeated step does not touch what was staged meanwhile.
 func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secretstore.Secret) error {
-	_, err := h.versions.Version(ctx, r.secretID, r.token)
-	if err == nil || !isMissing(err) {
-		return err
+	var staged []secretstore.Value
+	for id, labels := range secret.Labels {
+		if !slices.Contains(labels, next) {
+			continue
+		}
+		value, err := h.versions.Version(ctx, r.secretID, id)
+		if err != nil {
+			return err
+		}
+		staged = append(staged, value)
 	}
-	next := secret.Labelled(staged)
-	if next == "" || next == secret.Labelled(secretstore.Current) {
-		return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value --secret-id %s --version-stages %s --secret-string file://credential.json, then aws secretsmanager rotate-secret --secret-id %s", secret.Name, staged, secret.Name)
+	pending, err := h.versions.Version(ctx, r.secretID, r.token)
+	if isMissing(err) {
+		switch len(staged) {
+		case 0:
+			return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value --secret-id %s --version-stages %s --secret-string file://credential.json, then aws secretsmanager rotate-secret --secret-id %s", secret.Name, next, secret.Name)
+		case 1:
+			pending = staged[0]
+			err = h.versions.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
+		default:
+			return fault.New(fault.RotationRefused, "%d versions are labelled %s: take it off all but one", len(staged), next)
+		}
 	}
-	value, err := h.versions.Version(ctx, r.secretID, next)
 	if err != nil {
 		return err
 	}
-	return h.versions.PutPending(ctx, r.secretID, r.token, r.rotationToken, value.Text)
+	for _, value := range staged {
+		if value.Text.Equal(pending.Text) {
+			if err := h.versions.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret) error {
@@ -106,7 +143,13 @@ func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secret
 	if err != nil {
 		return err
 	}
-	return h.syncer.Prove(ctx, secret, value.Text)
+	return h.syncer.VerifyVersion(ctx, secret, value.Text)
 }
 
 func isMissing(err error) bool { return err != nil && fault.From(err).Code == fault.SecretNotFound }
+
+// unqualified returns the ARN of a function without version or alias: arn:partition:lambda:region:account:function:name.
+func unqualified(arn string) string {
+	parts := strings.Split(arn, ":")
+	return strings.Join(parts[:min(7, len(parts))], ":")
+}

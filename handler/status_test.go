@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 )
 
 // ask sends GET /status in either payload format.
@@ -50,24 +50,29 @@ func TestStatusFollowsASecret(t *testing.T) {
 			}
 			return all.Secrets[0]
 		}
-		mustBe(fleet.Due, fleet.NeverSynced)
+		mustBe(fleet.OutOfSync, fleet.NeverSynced)
 		w.reconcile()
+		time.Sleep(listingKept)
 		got := mustBe(fleet.IsSettling, fleet.Settling)
-		pushed := time.Now().UTC()
+		pushed := time.Now().UTC().Add(-listingKept)
 		want := fleet.SecretStatus{
-			Secret:     authsync.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version},
-			AuthMethod: &authsync.AuthMethodRef{ID: w.datadog.AuthMethods()[0].ID, Name: "payments", Site: "datadoghq.com"},
+			Secret:     report.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version},
+			AuthMethod: &report.AuthMethodRef{ID: w.datadog.AuthMethods()[0].ID, Name: "payments", Site: "datadoghq.com"},
 			State:      fleet.IsSettling, Reasons: []fleet.Reason{fleet.Settling}, RecordedVersionID: version, PushedAt: &pushed,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status (-want +got):\n%s", diff)
 		}
 		time.Sleep(11 * time.Minute)
-		mustBe(fleet.Due, fleet.NotSettled)
+		mustBe(fleet.OutOfSync, fleet.NotSettled)
 		w.reconcile()
-		mustBe(fleet.InStep)
+		if got := mustBe(fleet.InSync); !got.Settled {
+			t.Error("it is not settled")
+		}
 		w.datadog.Delete(w.datadog.AuthMethods()[0].ID)
-		if got := mustBe(fleet.Due, fleet.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
+		mustBe(fleet.InSync) // by a listing that is kept
+		time.Sleep(listingKept)
+		if got := mustBe(fleet.OutOfSync, fleet.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
 			t.Errorf("auth method: %+v", got.AuthMethod)
 		}
 		if n := w.secrets.Calls()["GetSecretValue"]; n != 2 {
@@ -75,6 +80,8 @@ func TestStatusFollowsASecret(t *testing.T) {
 		}
 	})
 }
+
+const listingKept = 10 * time.Second
 
 func TestStatusInPages(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 )
 
@@ -43,7 +43,7 @@ func TestASyncMakesNoCallTooMany(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
 		first, err := w.sync(secretName)
-		if err != nil || first.Outcome != authsync.Created {
+		if err != nil || first.Outcome != report.Created {
 			t.Fatalf("first sync: %v, %v", first, err)
 		}
 		want := map[string]int{"GetSecretValue": 1, "DescribeSecret": 2, "token": 1, "list": 1, "POST": 1, "TagResource": 1, "PutEvents": 1}
@@ -53,7 +53,7 @@ func TestASyncMakesNoCallTooMany(t *testing.T) {
 		w.secrets.Put(secretName, w.value("second"))
 		events := w.resetCalls()
 		second, err := w.sync(secretName)
-		if err != nil || second.Outcome != authsync.Updated {
+		if err != nil || second.Outcome != report.Updated {
 			t.Fatalf("second sync: %v, %v", second, err)
 		}
 		want = map[string]int{"GetSecretValue": 1, "DescribeSecret": 2, "token": 1, "PATCH": 1, "TagResource": 1, "PutEvents": 1}

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/aws/aws-lambda-go/events"
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
@@ -54,18 +56,11 @@ func recognise(payload []byte) any {
 
 // ebEvent is an EventBridge event about Secrets Manager: its own, or CloudTrail's.
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html
-type ebEvent struct {
-	ID         string          `json:"id"`
-	Source     string          `json:"source"`
-	DetailType string          `json:"detail-type"`
-	Time       time.Time       `json:"time"`
-	Resources  []string        `json:"resources"`
-	Detail     json.RawMessage `json:"detail"`
-}
+type ebEvent struct{ events.EventBridgeEvent }
 
 func recogniseEvent(payload []byte) any {
 	var e ebEvent
-	if json.Unmarshal(payload, &e) != nil {
+	if json.Unmarshal(payload, &e.EventBridgeEvent) != nil {
 		return unknown{"the EventBridge event is malformed"}
 	}
 	if e.Source != "aws.secretsmanager" {
@@ -95,7 +90,7 @@ func (e ebEvent) label() any {
 }
 
 func (e ebEvent) sync(kind, secretID, versionID string) eventSync {
-	return eventSync{authsync.Request{SecretID: secretID, Trigger: authsync.Trigger{Type: kind, ID: e.ID},
+	return eventSync{authsync.Request{SecretID: secretID, Trigger: report.Trigger{Type: kind, ID: e.ID},
 		Event: authsync.Event{Time: e.Time, VersionID: versionID}}}
 }
 
@@ -160,22 +155,15 @@ func recogniseAction(p map[string]json.RawMessage) any {
 		}
 		return reconcile{authsync.Request{DryRun: dryRun}}
 	case "status":
-		secretID, ok1 := optional(p["secretId"])
-		nextToken, ok2 := optional(p["nextToken"])
-		delete(p, "secretId")
-		if delete(p, "nextToken"); !ok1 || !ok2 || len(p) > 0 {
-			return fault.New(fault.BadRequest, "status takes nothing but secretId and nextToken, which are strings and not empty")
+		query := map[string]string{}
+		for name, raw := range p {
+			query[name], _ = strictjson.String(raw) // what is no string is empty, and so refused
 		}
-		return status{fleet.StatusRequest{SecretID: secretID, NextToken: nextToken}}
+		r, err := statusRequest(query)
+		if err != nil {
+			return err
+		}
+		return status{r}
 	}
 	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile, status")
-}
-
-// optional is empty where raw is absent.
-func optional(raw json.RawMessage) (value string, ok bool) {
-	if raw == nil {
-		return "", true
-	}
-	value, ok = strictjson.String(raw)
-	return value, ok && value != ""
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
 )
 
 // sample reads a payload from events/ and makes it one about a secret of this world.
@@ -31,6 +31,7 @@ func (w *world) sample(name string) string {
 		"arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf", w.arn(),
 		"1f2e3d4c-5b6a-4798-8899-aabbccddeeff", version,
 		"2026-01-15T03:12:44Z", time.Now().UTC().Format(time.RFC3339),
+		"2026-01-15T03:12:45Z", time.Now().UTC().Format(time.RFC3339),
 	).Replace(string(data))
 }
 
@@ -43,7 +44,7 @@ func (w *world) arn() string {
 }
 
 func TestEachSampleDoesItsWork(t *testing.T) {
-	samples := map[string]authsync.Trigger{
+	samples := map[string]report.Trigger{
 		"secret-label-updated.json":          {Type: "label", ID: "6f0c1c5e-2b1d-4b3e-9a58-0c4f6a6f9c11"},
 		"cloudtrail-rotation-succeeded.json": {Type: "cloudtrail", ID: "b1f7a0c2-7a5e-4a52-8d9c-3f1f0d7e2a90"},
 		"cloudtrail-put-secret-value.json":   {Type: "cloudtrail", ID: "c9a7f3de-0f51-4ed2-9e0b-5d2e7a7b1c34"},
@@ -74,7 +75,7 @@ func TestEachSampleDoesItsWork(t *testing.T) {
 					t.Fatal(err)
 				}
 				results := w.published()
-				if len(results) != 1 || results[0].Outcome != authsync.Created {
+				if len(results) != 1 || results[0].Outcome != report.Created {
 					t.Fatalf("published: %+v", results)
 				}
 				if diff := cmp.Diff(want, results[0].Trigger); diff != "" {
@@ -176,7 +177,8 @@ func TestWhatAPayloadAsksFor(t *testing.T) {
 	}
 }
 
-// Every failed sync of a secret in scope is published; what else becomes of it depends on who waits for an answer.
+// A failed sync of a secret in scope is published once it is past its grace; what else becomes of it depends on who waits
+// for an answer.
 func TestHowFailuresEnd(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -205,18 +207,22 @@ func TestHowFailuresEnd(t *testing.T) {
 		{"KMS refuses", fault.SecretAccessDenied, true, true, func(w *world) { w.secrets.Fail("GetSecretValue", 99, kmsDenied) }},
 		{"no such secret", fault.SecretNotFound, false, false, func(w *world) { w.purge(secretName) }},
 	} {
-		for _, async := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, asynchronous: %v", c.name, async), func(t *testing.T) {
+		for _, from := range []string{"an event within its grace", "an event past it", "a direct call"} {
+			t.Run(c.name+", "+from, func(t *testing.T) {
 				inWorld(t, func(t *testing.T, w *world) {
 					w.secrets.Create(secretName, w.value("first"))
-					payload := w.sample("direct-sync.json")
-					if async {
-						payload = w.sample("cloudtrail-rotation-succeeded.json")
+					payload := w.sample("cloudtrail-rotation-succeeded.json")
+					if from == "a direct call" {
+						payload = w.sample("direct-sync.json")
 					}
+					if from == "an event past it" {
+						time.Sleep(150 * time.Second)
+					}
+					retried := c.retryable && from == "an event within its grace"
 					arn := w.arn()
 					c.broken(w)
 					_, err := w.invoke(payload)
-					if wantErr := c.retryable || !async; (err != nil) != wantErr {
+					if wantErr := retried || from == "a direct call"; (err != nil) != wantErr {
 						t.Errorf("Lambda gets %v", err)
 					}
 					if err != nil {
@@ -226,10 +232,11 @@ func TestHowFailuresEnd(t *testing.T) {
 						}
 					}
 					results := w.published()
-					if c.published != (len(results) == 1) {
+					told := c.published && !retried
+					if told != (len(results) == 1) {
 						t.Fatalf("published: %+v", results)
 					}
-					if c.published && (results[0].Outcome != authsync.Failed || results[0].Error.Code != c.code || results[0].Error.Hint == "" || results[0].Secret.Name != secretName) {
+					if told && (results[0].Outcome != report.Failed || results[0].Error.Code != c.code || results[0].Error.Hint == "" || results[0].Secret.Name != secretName) {
 						t.Errorf("published: %+v", results[0])
 					}
 					for _, e := range w.bus.Events() {
@@ -292,7 +299,7 @@ func TestNothingToDo(t *testing.T) {
 				w.secrets.Create(secretName, w.value("first"))
 				idle(w)
 				res, err := w.sync(secretName)
-				if err != nil || res.Outcome != authsync.Skipped || len(res.Warnings) != 1 {
+				if err != nil || res.Outcome != report.Skipped || len(res.Warnings) != 1 {
 					t.Errorf("answer: %+v, %v", res, err)
 				}
 				if len(w.published()) > 0 || len(w.secrets.Tags(secretName)) > 0 || len(w.datadog.Calls()) > 0 {
@@ -306,16 +313,16 @@ func TestNothingToDo(t *testing.T) {
 func TestDryRunWritesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first", "scope=a"))
-		plan := func() *authsync.Plan {
+		plan := func() *report.Plan {
 			t.Helper()
 			text, err := w.invoke(`{"action":"sync","secretId":"` + secretName + `","dryRun":true}`)
-			var res authsync.Result
-			if json.Unmarshal([]byte(text), &res) != nil || err != nil || res.Outcome != authsync.Planned || res.Verification != "accepted" {
+			var res report.Result
+			if json.Unmarshal([]byte(text), &res) != nil || err != nil || res.Outcome != report.Planned || res.Verification != "accepted" {
 				t.Fatalf("answer: %s, %v", text, err)
 			}
 			return res.Plan
 		}
-		if got := plan(); got.Action != authsync.Create {
+		if got := plan(); got.Action != report.Create {
 			t.Errorf("first plan: %+v", got)
 		}
 		if len(w.datadog.AuthMethods()) > 0 {
@@ -327,7 +334,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 		w.secrets.Put(secretName, w.value("second", "scope=b"))
 		events, record := len(w.published()), w.secrets.Tags(secretName)
 		a, b := "a", "b"
-		want := &authsync.Plan{Action: authsync.Update, Changes: []authsync.Change{{Attribute: "scope", From: &a, To: &b}, {Attribute: "client_secret"}}}
+		want := &report.Plan{Action: report.Update, Changes: []report.Change{{Attribute: "scope", From: &a, To: &b}, {Attribute: "client_secret"}}}
 		if diff := cmp.Diff(want, plan()); diff != "" {
 			t.Errorf("second plan (-want +got):\n%s", diff)
 		}

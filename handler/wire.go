@@ -1,10 +1,14 @@
 package handler
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -12,9 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go/logging"
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/endpoint"
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -36,28 +42,46 @@ type Outside struct {
 }
 
 // OnAWS reaches the real thing, with the credentials and region of the environment.
-func OnAWS(ctx context.Context, c Config, log io.Writer) (Outside, error) {
+func OnAWS(ctx context.Context, c Config, out io.Writer) (Outside, error) {
 	aws, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region),
+		config.WithLogger(logging.Nop{}), // the SDK's own quotes headers that it cannot read
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(awsCallTimeout)))
 	if err != nil {
 		return Outside{}, fmt.Errorf("AWS configuration: %w", err)
 	}
-	toDatadog := http.DefaultTransport.(*http.Transport).Clone()
-	toDatadog.MaxIdleConnsPerHost = fleet.Workers // which a reconcile keeps busy
+	log.SetOutput(withoutBytes{log.Writer()})
 	return Outside{
 		Secrets: secretsmanager.NewFromConfig(aws), Bus: eventbridge.NewFromConfig(aws),
-		Datadog: toDatadog, Tokens: tokencheck.Transport(c.AllowLoopback), Log: log,
+		Datadog: datadog.NewTransport(&http.Transport{
+			DialContext: new(net.Dialer).DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+			MaxIdleConnsPerHost: fleet.Workers, // which a reconcile keeps busy
+			IdleConnTimeout:     90 * time.Second,
+		}), Tokens: tokencheck.Transport(c.AllowLoopback), Log: out,
 	}, nil
 }
 
-// New wires the function and starts to read Datadog's keys, so that the first invocation finds them read.
+// withoutBytes is the standard logger's output without the bytes that net/http quotes there when a server sends some that
+// nobody asked for. They may be a late answer with a secret value.
+type withoutBytes struct{ io.Writer }
+
+func (w withoutBytes) Write(line []byte) (int, error) {
+	if before, _, found := bytes.Cut(line, []byte(" received on idle HTTP channel starting with ")); found {
+		_, err := fmt.Fprintf(w.Writer, "%s received on idle HTTP channel\n", before)
+		return len(line), err
+	}
+	return w.Writer.Write(line)
+}
+
+// New wires the function and starts to read Datadog's keys and to open a connection to it, so that the first invocation
+// finds both.
 func New(c Config, o Outside) *Handler {
 	store := secretstore.New(o.Secrets, c.Region, c.Site, time.Now)
 	keys := datadog.NewKeyring(func(ctx context.Context) (datadog.Keys, error) { return readKeys(ctx, store, c) })
-	scope := authsync.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
+	scope := secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
+	client := datadog.New(c.APIURL, o.Datadog, keys)
 	syncer := &authsync.Syncer{
-		Secrets: store, AuthMethods: datadog.New(c.APIURL, o.Datadog, keys), Bus: eventbus.New(o.Bus, c.EventBus),
-		Scope: scope, Site: c.Site, AllowLoopback: c.AllowLoopback, Now: time.Now,
+		Secrets: store, AuthMethods: client, Bus: eventbus.New(o.Bus, c.EventBus),
+		Scope: scope, Site: c.Site, NamePrefix: c.NamePrefix, URLs: endpoint.Rule{AllowLoopback: c.AllowLoopback, Hosts: c.TokenHosts}, Now: time.Now,
 	}
 	if c.VerifyCredential {
 		syncer.Checker = tokencheck.New(o.Tokens)
@@ -65,10 +89,10 @@ func New(c Config, o Outside) *Handler {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
 		defer cancel()
-		keys.Warm(ctx)
+		client.Warm(ctx)
 	}()
 	return &Handler{
-		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Secrets: store, Now: time.Now}, versions: store, scope: scope, now: time.Now,
+		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Secrets: store, Refresh: c.Refresh, Now: time.Now}, versions: store, scope: scope, now: time.Now,
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}

@@ -19,11 +19,11 @@ import (
 	"github.com/aws/smithy-go"
 
 	"datadog-webhook-auth-sync/handler"
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/standin"
@@ -50,6 +50,7 @@ type world struct {
 	invoked int
 	said    []string // answers and errors
 	answers []answered
+	heard   int      // results, by told
 	secret  []string // values that must be nowhere in them
 }
 
@@ -82,7 +83,7 @@ func newWorld(t testing.TB) *world {
 	w.tokens.AccessToken = tokenOf
 	keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
 	w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
-		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1", FunctionName: "sync"}
+		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"}
 	return w
 }
 
@@ -160,10 +161,10 @@ func (w *world) invokeWith(ctx context.Context, payload string) (string, error) 
 }
 
 // sync asks for a sync directly.
-func (w *world) sync(name string) (authsync.Result, error) {
+func (w *world) sync(name string) (report.Result, error) {
 	w.t.Helper()
 	text, err := w.invoke(fmt.Sprintf(`{"action":"sync","secretId":%q}`, name))
-	var res authsync.Result
+	var res report.Result
 	if json.Unmarshal([]byte(text), &res) != nil {
 		w.t.Fatalf("the answer is no result: %s", text)
 	}
@@ -177,9 +178,9 @@ func label(e secretstoretest.Event) string {
 }
 
 // published are the results on the bus.
-func (w *world) published() (results []authsync.Result) {
+func (w *world) published() (results []report.Result) {
 	for _, e := range w.bus.Events() {
-		var res authsync.Result
+		var res report.Result
 		if err := json.Unmarshal([]byte(*e.Detail), &res); err != nil {
 			w.t.Fatal(err)
 		}
@@ -245,7 +246,7 @@ func (w *world) mustFollowContract() {
 		text, _ := json.Marshal(a.answer)
 		switch a.answer.(type) {
 		case nil:
-		case authsync.Result:
+		case report.Result:
 			must(contract.Validate("result", text))
 		case fleet.Reconciliation:
 			must(contract.Validate("reconciliation", text))

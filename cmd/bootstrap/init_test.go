@@ -8,13 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 // BenchmarkInit is the time from the start of the process to its first poll of the Runtime API, ours and that of an empty
-// function in turn, so that both see the same machine. Secrets Manager does not answer meanwhile: init must not wait for it.
+// function in turn, so that both see the same machine: the medians. Neither Secrets Manager nor Datadog answers meanwhile:
+// init must not wait for them.
 func BenchmarkInit(b *testing.B) {
 	polled := make(chan struct{}, 1)
 	runtimeAPI := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -31,9 +33,9 @@ func BenchmarkInit(b *testing.B) {
 	defer silent.Close()
 
 	const keys = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/keys-AbCdEf"
-	environment := []string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(runtimeAPI.URL, "http://"), "AWS_ENDPOINT_URL=" + silent.URL,
+	environment := []string{"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(runtimeAPI.URL, "http://"), "AWS_ENDPOINT_URL=" + silent.URL, "DD_API_URL=https" + strings.TrimPrefix(silent.URL, "http"),
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "DD_SITE=datadoghq.com", "DD_API_KEY_SECRET_ARN=" + keys,
-		"SECRET_NAME_PREFIX=datadog/webhooks/", "EVENT_BUS_NAME=default", "VERIFY_CREDENTIAL=true", "LOG_LEVEL=info"}
+		"SECRET_NAME_PREFIX=datadog/webhooks/", "EVENT_BUS_NAME=default", "VERIFY_CREDENTIAL=true", "REFRESH_HOURS=24", "LOG_LEVEL=info"}
 	programs := map[string]string{}
 	for name, source := range map[string]string{"function": ".", "empty": "./testdata/empty"} {
 		programs[name] = filepath.Join(b.TempDir(), name)
@@ -43,7 +45,7 @@ func BenchmarkInit(b *testing.B) {
 			b.Fatalf("%v\n%s", err, out)
 		}
 	}
-	took := map[string]time.Duration{}
+	took := map[string][]time.Duration{}
 	for b.Loop() {
 		for name, program := range programs {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -58,13 +60,17 @@ func BenchmarkInit(b *testing.B) {
 			case <-ctx.Done():
 				b.Fatalf("%s did not poll", name)
 			}
-			took[name] += time.Since(began)
+			took[name] = append(took[name], time.Since(began))
 			cancel()
 			_ = cmd.Wait()
 		}
 	}
-	for name, total := range took {
-		b.ReportMetric(float64(total.Microseconds())/1000/float64(b.N), name+"-ms")
+	median := func(name string) float64 {
+		slices.Sort(took[name])
+		return took[name][len(took[name])/2].Seconds() * 1000
 	}
-	b.ReportMetric(float64(took["function"])/float64(took["empty"]), "ratio")
+	for name := range programs {
+		b.ReportMetric(median(name), name+"-ms")
+	}
+	b.ReportMetric(median("function")/median("empty"), "ratio")
 }

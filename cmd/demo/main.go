@@ -32,7 +32,12 @@ func main() {
 
 func run(ctx context.Context, out io.Writer, keep bool) error {
 	started := time.Now()
-	s, err := system.Start(ctx, system.Options{Name: "run", Log: out})
+	var old *team
+	s, err := system.Start(ctx, system.Options{Name: "run", Log: out, Before: func(s *system.System) []system.Stored {
+		var secret system.Stored
+		old, secret = oldTeam(s, "billing")
+		return []system.Stored{secret}
+	}})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
 	}
@@ -42,7 +47,7 @@ func run(ctx context.Context, out io.Writer, keep bool) error {
 	defer s.Stop()
 	fmt.Fprintf(out, "Up after %.0f s\n", time.Since(started).Seconds())
 
-	err = tell(ctx, s, out, keep)
+	err = tell(ctx, s, old, out, keep)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return errors.New("interrupted")

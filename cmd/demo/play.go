@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"text/template"
@@ -23,7 +22,8 @@ To play, in another terminal:
       -d "$2" {{.Endpoint}}/; echo
   }
 
-Rotate: the identity provider knows {{.Known}}, and refuses any other
+Rotate: the identity provider knows {{.Known}}, and refuses any other.
+Of a refusal you hear below when you ask for a sync, or from a reconcile after 150 s
   secrets PutSecretValue '{"SecretId": "{{.Secret}}", "SecretString": "autumn"}'
 
 See what is remembered of the last push
@@ -34,31 +34,33 @@ Ask for a sync over HTTP
     -H "Content-Type: application/json" -d '{"secretId": "{{.Secret}}"}' \
     {{.API}}/sync
 
+Reconcile, as the schedule does every 15 minutes
+  curl -s --user test:test --aws-sigv4 aws:amz:{{.Region}}:lambda -d '{"action": "reconcile"}' \
+    {{.Endpoint}}/2015-03-31/functions/{{.Function}}/invocations
+
 Or use the AWS CLI, with
   export AWS_ENDPOINT_URL={{.Endpoint}} AWS_REGION={{.Region}}
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 `))
 
 // play leaves the system to the reader and tells what happens, until ctx ends.
-func (st *story) play(ctx context.Context, t *team) error {
+func (st *story) play(t *team) {
+	if st.err != nil {
+		return
+	}
 	for _, secret := range known {
 		t.Tokens.Allow(t.name, secret)
 	}
-	err := invitation.Execute(st.out, map[string]string{
-		"Region": system.Region, "Endpoint": st.Endpoint(), "API": st.HTTPAPI(),
+	st.must(invitation.Execute(st.out, map[string]string{
+		"Region": system.Region, "Endpoint": st.Endpoint(), "API": st.HTTPAPI(), "Function": st.Stack.FunctionName,
 		"Secret": t.secretName, "Known": strings.Join(known, ", "),
-	})
-	if err != nil {
-		return err
-	}
+	}))
 	st.chapter("Yours")
-	for {
-		if _, err := st.event(ctx); err != nil {
-			fmt.Fprintln(st.out)
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
+	for st.err == nil {
+		st.event(st.ctx)
+	}
+	if st.ctx.Err() != nil {
+		fmt.Fprintln(st.out)
+		st.err = nil // it was ended
 	}
 }

@@ -1,43 +1,56 @@
 package main_test
 
 import (
+	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"datadog-webhook-auth-sync/handler"
+	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
-// TestReadme holds README's tables to the template and to the code; with README=write it writes them anew.
+const (
+	root      = "../../"
+	reference = root + "docs/reference.md"
+)
+
+// TestReadme holds the tables of docs/reference.md to the template and to the code; with README=write it writes them anew.
 func TestReadme(t *testing.T) {
-	const path = "../../README.md"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := between(t, string(text), "parameters", parameterTable(t))
+	text := readText(t, reference)
+	want := between(t, text, "parameters", parameterTable(t))
 	want = between(t, want, "errors", errorTable())
+	want = between(t, want, "metrics", metricTable())
 	if os.Getenv("README") == "write" {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(reference, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if want != string(text) {
-		t.Error("README.md's tables are out of date: run make readme")
+	if want != text {
+		t.Error("the tables of docs/reference.md are out of date: run make readme")
 	}
 }
 
 // between puts table between the two comments that name it.
 func between(t *testing.T, text, name, table string) string {
 	t.Helper()
-	before, rest, ok1 := strings.Cut(text, "<!-- "+name+": made by `make readme` -->\n")
-	_, after, ok2 := strings.Cut(rest, "<!-- end of "+name+" -->")
+	first, last := "<!-- "+name+": made by `make readme` -->\n", "<!-- end of "+name+" -->"
+	before, rest, ok1 := strings.Cut(text, first)
+	_, after, ok2 := strings.Cut(rest, last)
 	if !ok1 || !ok2 {
-		t.Fatalf("README.md has no place for %s", name)
+		t.Fatalf("there is no place for %s", name)
 	}
-	return before + "<!-- " + name + ": made by `make readme` -->\n" + table + "<!-- end of " + name + " -->" + after
+	return before + first + table + last + after
 }
 
 func parameterTable(t *testing.T) string {
@@ -53,7 +66,7 @@ func parameterTable(t *testing.T) string {
 		} else if value != nil {
 			fallback = fmt.Sprintf("`%v`", value)
 		}
-		table += fmt.Sprintf("| %s | %s | %s |\n", name, fallback, parameter["Description"])
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", name, fallback, parameter["Description"])
 	}
 	return table
 }
@@ -68,4 +81,202 @@ func errorTable() string {
 		table += fmt.Sprintf("| `%s` | %d | %s | %s | %s |\n", row.Code, row.Status, retryable, row.Means, row.Hint)
 	}
 	return table
+}
+
+func metricTable() string {
+	table := "| metric | unit | |\n|---|---|---|\n"
+	for _, metric := range handler.Metrics {
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", metric.Name, metric.Unit, metric.Means)
+	}
+	return table
+}
+
+// TestReadmeIsShort: a README is read in one sitting.
+func TestReadmeIsShort(t *testing.T) {
+	if n := len(strings.Fields(readText(t, root+"README.md"))); n > 1500 {
+		t.Errorf("README.md has %d words, more than 1,500", n)
+	}
+}
+
+// TestReferenceNamesEveryField: every member of every document, and every value of an enumeration, is in the reference.
+func TestReferenceNamesEveryField(t *testing.T) {
+	text := readText(t, reference)
+	names, _ := fs.Glob(contract.Files, "*.schema.json")
+	if len(names) < 4 {
+		t.Fatalf("the schemas are %v", names)
+	}
+	for _, name := range names {
+		if name == "event.schema.json" {
+			continue // EventBridge's own members
+		}
+		data, err := fs.ReadFile(contract.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var schema any
+		if err := json.Unmarshal(data, &schema); err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range wordsOf(schema) {
+			if !strings.Contains(text, "`"+word+"`") {
+				t.Errorf("%s has %s, which docs/reference.md does not name", name, word)
+			}
+		}
+	}
+}
+
+// wordsOf are the names of the members that a schema describes, and the strings that it enumerates.
+func wordsOf(schema any) (all []string) {
+	switch s := schema.(type) {
+	case map[string]any:
+		for key, value := range s {
+			all = append(all, wordsOf(value)...)
+			members, _ := value.(map[string]any)
+			values, _ := value.([]any)
+			for member := range members {
+				if key == "properties" {
+					all = append(all, member)
+				}
+			}
+			for _, v := range values {
+				if word, ok := v.(string); ok && key == "enum" {
+					all = append(all, word)
+				}
+			}
+		}
+	case []any:
+		for _, value := range s {
+			all = append(all, wordsOf(value)...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	code    = regexp.MustCompile("`[^`\n]*`")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
+	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	aTest   = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`)
+
+	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Z]\w+)\(`)
+)
+
+// TestDocumentsLinks follows every link of the documents that leads to a file here, and to a heading in it.
+func TestDocumentsLinks(t *testing.T) {
+	for _, path := range documents(t) {
+		text := code.ReplaceAllString(fence.ReplaceAllString(readText(t, path), ""), "")
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
+			to, err := url.Parse(found[1])
+			switch {
+			case err != nil:
+				t.Errorf("%s: %s: %v", path, found[1], err)
+				continue
+			case to.Scheme == "https":
+				continue
+			case to.Scheme != "":
+				t.Errorf("%s: %s is neither https nor here", path, found[1])
+				continue
+			}
+			target := path
+			if to.Path != "" {
+				target = filepath.Join(filepath.Dir(path), to.Path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", path, found[1], err)
+			} else if to.Fragment != "" && !slices.Contains(anchors(readText(t, target)), to.Fragment) {
+				t.Errorf("%s: %s: there is no such heading", path, found[1])
+			}
+			if filepath.Ext(target) == ".svg" {
+				mustBeXML(t, target)
+			}
+		}
+	}
+}
+
+// TestDocumentsNameTests: a test that a document refers to exists.
+func TestDocumentsNameTests(t *testing.T) {
+	tests := map[string]bool{}
+	for _, folder := range []string{"cmd", "handler"} {
+		err := filepath.WalkDir(root+folder, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, "_test.go") {
+				for _, found := range testFunc.FindAllStringSubmatch(readText(t, path), -1) {
+					tests[found[1]] = true
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range documents(t) {
+		for _, name := range aTest.FindAllString(readText(t, path), -1) {
+			if !tests[name] {
+				t.Errorf("%s refers to %s, which does not exist", path, name)
+			}
+		}
+	}
+}
+
+// documents are all that is written for readers.
+func documents(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(root + "*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(root+"docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil || len(all) < 4 {
+		t.Fatalf("the documents are %v, %v", all, err)
+	}
+	return all
+}
+
+// anchors are those that GitHub gives to the headings of a document.
+func anchors(text string) (all []string) {
+	seen := map[string]int{}
+	for _, found := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		slug := noSlug.ReplaceAllString(strings.ToLower(linked.ReplaceAllString(found[1], "$1")), "")
+		slug = strings.ReplaceAll(strings.TrimSpace(slug), " ", "-")
+		n := seen[slug]
+		seen[slug]++
+		if n > 0 {
+			slug = fmt.Sprintf("%s-%d", slug, n)
+		}
+		all = append(all, slug)
+	}
+	return all
+}
+
+func mustBeXML(t *testing.T, path string) {
+	t.Helper()
+	decoder := xml.NewDecoder(strings.NewReader(readText(t, path)))
+	for {
+		switch _, err := decoder.Token(); err {
+		case nil:
+		case io.EOF:
+			return
+		default:
+			t.Errorf("%s: %v", path, err)
+			return
+		}
+	}
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -4,22 +4,24 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/contract"
 )
 
-// TestReconcile follows one secret whose events were lost. What settles it needs
-// ten minutes without a change, which no test waits for here.
+// TestReconcile follows one secret whose events were lost.
 func TestReconcile(t *testing.T) {
-	u := newUser(t) // the emulator emits no event for a new secret
-	u.reconciles()
+	u := oldUsers(t, 1)[0]
+	answer := u.reconciles()
+	if diff := cmp.Diff(reconciliation{Secrets: 1, Settling: 1, Outcomes: map[string]int{"created": 1}}, answer.counts()); diff != "" {
+		t.Errorf("the first reconcile (-want +got):\n%s", diff)
+	}
 	results := u.results()
 	if len(results) != 1 || results[0].Detail.Outcome != "created" || results[0].Detail.Trigger.Type != "reconcile" ||
 		results[0].Detail.Verification != "accepted" || results[0].Detail.LagMs != nil {
@@ -28,37 +30,38 @@ func TestReconcile(t *testing.T) {
 	u.datadogHolds(u.first)
 	held, _ := u.authMethod()
 
-	u.reconciles()
-	if n := len(u.results()); n != 1 {
-		t.Errorf("a secret that is settling had %d results", n)
+	if answer := u.reconciles(); answer.Settling != 1 || len(answer.Outcomes) > 0 {
+		t.Errorf("a secret that is settling: %+v", answer)
 	}
 
 	// An older invocation wrote last, and nobody noticed for a while.
 	stale := held
 	stale.ClientSecret = clientSecretMark + "stale"
 	u.Datadog.Put(stale)
-	u.setsRecord("at", time.Now().Add(-11*time.Minute).UTC().Format(time.RFC3339))
-	u.Tokens.ResetCalls()
-	u.reconciles()
-	if results = u.results(); len(results) != 2 || results[1].Detail.Verification != "recorded" {
-		t.Errorf("the results of the second push: %v", results)
+	u.setsRecord("at", ago(11*time.Minute))
+	if answer := u.reconciles(); answer.InSync != 1 || answer.Outcomes["settled"] != 1 {
+		t.Errorf("a secret that settles: %+v", answer)
+	}
+	settled := u.results()[1]
+	if settled.DetailType != "Datadog Auth Method Settled" || !settled.Detail.PreviousSecretSafeToRevoke || settled.Detail.Verification != "accepted" {
+		t.Errorf("the result of what settled: %s", settled.Raw)
 	}
 	u.datadogHolds(u.first)
-	for _, call := range u.Tokens.Calls() {
-		if call.ClientID == u.name {
-			t.Error("a version that was proven was proven again")
-		}
+	if status := u.status(); status.State != "in_sync" || !status.Settled {
+		t.Errorf("the status is %+v", status)
 	}
 
 	// Somebody edits the auth method in Datadog, and then deletes it.
 	edited := held
 	edited.Scope = nil
 	u.Datadog.Put(edited)
+	u.setsRecord("at", ago(3*time.Second)) // otherwise the list may be too old to tell
 	u.reconciles()
 	if m, _ := u.authMethod(); m.Scope == nil || *m.Scope != "read:webhooks" {
 		t.Errorf("after an edit and a reconcile, Datadog holds %+v", m)
 	}
 	u.Datadog.Delete(held.ID)
+	u.setsRecord("at", ago(3*time.Second))
 	u.reconciles()
 	u.datadogHolds(u.first)
 
@@ -68,7 +71,7 @@ func TestReconcile(t *testing.T) {
 	u.reconciles()
 	for _, call := range u.Datadog.Calls() {
 		if strings.HasSuffix(call.Path, held.ID) {
-			t.Errorf("a secret in step: %s of its auth method", call.Method)
+			t.Errorf("a secret in sync: %s of its auth method", call.Method)
 		}
 	}
 }
@@ -78,24 +81,22 @@ func TestStatus(t *testing.T) {
 	is := func(state string) secretStatus {
 		t.Helper()
 		status := u.status()
-		if status.State != state || state == "in_step" && len(status.Reasons) > 0 || state == "due" && len(status.Reasons) == 0 {
+		if status.State != state || state == "in_sync" && len(status.Reasons) > 0 || state == "out_of_sync" && len(status.Reasons) == 0 {
 			t.Errorf("the status is %+v, want %s", status, state)
 		}
 		return status
 	}
-	is("due")
+	is("out_of_sync")
 	version := u.rotates(u.newClientSecret())
 	pushed := u.result(version)
-	u.must(until(u.ctx, func() bool { return u.record() != "" })) // it is written while the result is published
+	u.must(until(u.ctx, func() bool { return u.recorded() != "" })) // it is written while the result is published
 	if status := is("settling"); status.AuthMethod.ID != pushed.Detail.AuthMethod.ID || status.RecordedVersionID != version {
 		t.Errorf("after a push: %+v", status)
 	}
 	u.setsRecord("state", "settled")
-	is("in_step")
-	edited, _ := u.authMethod()
-	edited.Scope = nil
-	u.Datadog.Put(edited)
-	is("due")
+	is("in_sync")
+	u.setsRecord("version", "another")
+	is("out_of_sync")
 
 	u.isProblem(u.asks("GET", "/status?secretId=datadog/webhooks/nobody", nil, "", true), http.StatusNotFound, "secret_not_found")
 	u.isProblem(u.asks("GET", "/status?secretId=another/secret", nil, "", true), http.StatusForbidden, "secret_out_of_scope")
@@ -143,6 +144,15 @@ type secretStatus struct {
 	State             string
 	Reasons           []string
 	RecordedVersionID string
+	Settled           bool
+	Failing           *failing
+}
+
+// failing is a failure that was told. Lost: alerts are being lost.
+type failing struct {
+	Code  string
+	Since time.Time
+	Lost  bool
 }
 
 // status is what GET /status says of the secret.
@@ -160,20 +170,52 @@ func (u *user) status() secretStatus {
 	return page.Secrets[0]
 }
 
-// reconciles calls the function as its schedule does.
-func (u *user) reconciles() {
-	u.t.Helper()
-	if body, failed := u.invokes(map[string]any{"action": "reconcile"}); failed {
-		u.t.Fatalf("reconcile: %s", body)
-	}
+// reconciliation is the answer of a reconcile.
+type reconciliation struct {
+	RequestID                                                                   string
+	Secrets, InSync, Settling, OutOfSync, Failing, AtRisk, LeftOver, DurationMs int
+	Outcomes                                                                    map[string]int
+	Error                                                                       *system.Failure
+	Failures                                                                    []system.Result
 }
 
-// setsRecord changes one field of the record on the secret, by hand.
-func (u *user) setsRecord(field, value string) {
+// counts are the answer's numbers.
+func (r reconciliation) counts() reconciliation {
+	r.RequestID, r.DurationMs, r.Error, r.Failures = "", 0, nil, nil
+	if len(r.Outcomes) == 0 {
+		r.Outcomes = nil
+	}
+	return r
+}
+
+// reconciles calls the function as its schedule does. Its line in the log and
+// its metrics must say what it answers.
+func (u *user) reconciles() (answer reconciliation) {
 	u.t.Helper()
-	record := regexp.MustCompile(`\b`+field+`=\S+`).ReplaceAllString(u.record(), field+"="+value)
-	_, err := u.SecretsManager().TagResource(u.ctx, &secretsmanager.TagResourceInput{
-		SecretId: &u.secretARN, Tags: []types.Tag{{Key: aws.String("datadog-webhook-auth-sync"), Value: &record}},
-	})
-	u.must(err)
+	body, failed := u.invokes(map[string]any{"action": "reconcile"})
+	if failed {
+		u.t.Fatalf("reconcile: %s", body)
+	}
+	u.must(contract.Validate("reconciliation", []byte(body)))
+	u.must(json.Unmarshal([]byte(body), &answer))
+
+	line, metrics := u.finds(-1, func(l logLine) bool { return l.Msg == "reconcile" && l.Answer.RequestID == answer.RequestID })
+	want := answer
+	want.Failures = nil
+	if diff := cmp.Diff(want, line.Answer); diff != "" {
+		u.t.Errorf("the line in the log (-answer +log):\n%s", diff)
+	}
+	counts := map[string]float64{"Secrets": float64(answer.Secrets), "Failing": float64(answer.Failing), "AtRisk": float64(answer.AtRisk),
+		"LeftOver": float64(answer.LeftOver)}
+	level := "ERROR"
+	if answer.Error == nil {
+		level, counts["ReconcileDone"] = "INFO", 1
+	}
+	if line.Level != level {
+		u.t.Errorf("the line in the log is of level %s, want %s", line.Level, level)
+	}
+	if diff := cmp.Diff(counts, metrics); diff != "" {
+		u.t.Errorf("the metrics (-answer +metrics):\n%s", diff)
+	}
+	return answer
 }

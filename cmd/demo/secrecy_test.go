@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
@@ -16,14 +17,16 @@ import (
 func TestWhatIsToldIsSeen(t *testing.T) {
 	u := newUser(t)
 	u.result(u.rotates(u.newClientSecret()))
-	u.record()
+	u.recorded()
 	u.asks("POST", "/sync", nil, fmt.Sprintf(`{"secretId": %q}`, u.secretName), true)
 	u.invokes(map[string]string{"action": "sync", "secretId": u.secretName})
+	u.tellsOf(u.result(u.puts(`{"client_secret": 7}`)).Detail, map[string]float64{"SyncFailed": 1})
 
 	all := u.told()
 	for place, mark := range map[string]string{
 		"the log":       `"msg":"sync"`,
 		"the events":    `"detail-type": "Datadog Auth Method Synced"`,
+		"the notices":   `notice: "` + system.Account + " " + system.Region + ": " + u.secretName,
 		"HTTP answers":  `"trigger":{"type":"http"`,
 		"other answers": `"trigger":{"type":"direct"`,
 		"the record":    "site=datadoghq.com",
@@ -35,7 +38,7 @@ func TestWhatIsToldIsSeen(t *testing.T) {
 }
 
 // keepsSecrets checks that no secret is in anything that was told: logged,
-// published, left in the failure queue, answered or recorded.
+// published, noticed, left in the failure queue, answered or recorded.
 func (u *user) keepsSecrets() {
 	secrets := map[string]string{"a client secret": clientSecretMark, "an access token": u.Tokens.AccessToken}
 	for i, key := range u.DatadogKeys() {
@@ -62,7 +65,12 @@ func (u *user) told() []string {
 	u.must(err)
 	failures, err := u.Failures(u.ctx)
 	u.must(err)
+	notices, err := u.Notices(u.ctx)
+	u.must(err)
 	all := slices.Concat(logs, answers.all())
+	for _, notice := range notices {
+		all = append(all, "notice: "+notice.Message)
+	}
 	for _, event := range events {
 		all = append(all, string(event.Raw))
 	}

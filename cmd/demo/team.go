@@ -6,12 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 const prefix = "datadog/webhooks/" // the template's SecretNamePrefix
@@ -27,10 +31,13 @@ type team struct {
 	secretName string
 	secretARN  string
 	first      string // the client secret that it began with
+
+	// Of an old team, the client secret before, and its version.
+	before, beforeVersion string
 }
 
-// newTeam makes a team and stores its first client secret. On AWS that is an event, as any
-// later version is; on the emulator it is none.
+// newTeam makes a team and stores its first client secret. On AWS that is an
+// event, as any later version is; on the emulator it is none.
 func newTeam(ctx context.Context, s *system.System, name string) (*team, error) {
 	t := &team{System: s, name: name, secretName: prefix + name}
 	t.first = t.newClientSecret()
@@ -44,6 +51,17 @@ func newTeam(ctx context.Context, s *system.System, name string) (*team, error) 
 	return t, nil
 }
 
+// oldTeam makes a team whose secret was rotated an hour ago, to be stored before
+// the system starts.
+func oldTeam(s *system.System, name string) (*team, system.Stored) {
+	t := &team{System: s, name: name, secretName: prefix + name}
+	t.before, t.first = t.newClientSecret(), t.newClientSecret()
+	secret := system.Stored{Name: t.secretName, Changed: time.Now().Add(-time.Hour),
+		Values: []string{t.credential(t.before), t.credential(t.first)}}
+	t.secretARN, t.beforeVersion = secret.ARN(), secret.VersionID(0)
+	return t, secret
+}
+
 // newClientSecret has the identity provider issue another client secret.
 func (t *team) newClientSecret() string {
 	secret := clientSecretMark + rand.Text()
@@ -51,11 +69,7 @@ func (t *team) newClientSecret() string {
 	return secret
 }
 
-// rotate stores a client secret as AWSCURRENT, and returns its version.
-func (t *team) rotate(ctx context.Context, clientSecret string) (versionID string, err error) {
-	return t.put(ctx, t.credential(clientSecret))
-}
-
+// put stores a value as AWSCURRENT, and returns its version.
 func (t *team) put(ctx context.Context, value string) (versionID string, err error) {
 	put, err := t.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
 		SecretId: &t.secretARN, SecretString: &value,
@@ -76,6 +90,40 @@ func (t *team) credential(clientSecret string) string {
 	}
 	return string(value)
 }
+
+// record is what the function remembers on the secret, "" for nothing.
+func (t *team) record(ctx context.Context) (string, error) {
+	secret, err := t.SecretsManager().DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &t.secretARN})
+	if err != nil {
+		return "", err
+	}
+	for _, tag := range secret.Tags {
+		if *tag.Key == secretstore.RecordTag {
+			return *tag.Value, nil
+		}
+	}
+	return "", nil
+}
+
+// setRecord changes one field of the record by hand.
+func (t *team) setRecord(ctx context.Context, field, value string) error {
+	record, err := t.record(ctx)
+	if err != nil {
+		return err
+	}
+	return t.tag(ctx, regexp.MustCompile(`\b`+field+`=\S+`).ReplaceAllString(record, field+"="+value))
+}
+
+// tag writes the record by hand.
+func (t *team) tag(ctx context.Context, record string) error {
+	_, err := t.SecretsManager().TagResource(ctx, &secretsmanager.TagResourceInput{
+		SecretId: &t.secretARN, Tags: []types.Tag{{Key: aws.String(secretstore.RecordTag), Value: &record}},
+	})
+	return err
+}
+
+// ago is a date in the record.
+func ago(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
 
 // authMethod is what Datadog holds of the team.
 func (t *team) authMethod() (held datadogtest.AuthMethod, ok bool) {

@@ -32,13 +32,25 @@ func TestTemplateMetrics(t *testing.T) {
 			t.Errorf("%s watches %q, which the function does not emit", name, watched)
 		}
 	}
-	if !slices.Contains(handler.Metrics, handler.Metric{Name: "AlertGap", Unit: "Seconds"}) {
+	if !slices.ContainsFunc(handler.Metrics, func(m handler.Metric) bool { return m.Name == "AlertGap" && m.Unit == "Seconds" }) {
 		t.Error("AlertGapAlarmSeconds is compared with what is not in seconds")
 	}
 }
 
+// brokenNow has a row for each secret whose latest sync failed, and one for the function itself.
+const brokenNow = "SOURCE 'LogGroup'" +
+	" | filter (msg in ['sync', 'reconcile']" +
+	" and (isblank(error.code) or error.code not in ['bad_request', 'secret_out_of_scope', 'secret_not_found']))" +
+	" or @message like /configuration: |Task timed out|Status: timeout|exited with error: signal|exited without|errorMessage/" +
+	" | fields coalesce(secret.name, secret.arn, @log) as broken, coalesce(outcome, answer.error.code, msg, @message) as state," +
+	" coalesce(error.code, answer.error.code) as problem, coalesce(summary, answer.error.message, error.message, @message) as text" +
+	" | stats latest(state) as result, latest(failing.since) as since, latest(problem) as code," +
+	" latest(held.verification) as held, latest(text) as summary, latest(error.message) as message by broken" +
+	" | filter result not in ['created', 'updated', 'adopted', 'settled', 'skipped', 'reconcile']" +
+	" | sort held desc, since asc | limit 100 | display broken, since, code, held, summary, message"
+
 func TestTemplateDashboard(t *testing.T) {
-	for _, given := range []map[string]string{{}, {"Enabled": "false"}, {"ReconcileSchedule": "none", "AlertGapAlarmSeconds": "90"}} {
+	for _, given := range []map[string]string{{}, {"Enabled": "false"}, {"AlarmTopicArn": topic}, {"ReconcileSchedule": "none", "AlertGapAlarmSeconds": "90"}} {
 		s := evaluate(t, given)
 		var there, shown, titles []string
 		for name := range s.alarms() {
@@ -53,13 +65,12 @@ func TestTemplateDashboard(t *testing.T) {
 				equal(t, s.refs["AlertGapAlarmSeconds"], any(line.Value.String()))
 			}
 			if w.Type == "log" {
-				equal(t, "SOURCE 'LogGroup' | fields @timestamp, msg, secret.name, error.code, error.message, trigger.type"+
-					" | filter level = 'ERROR' | sort @timestamp desc | limit 50", w.Properties.Query)
+				equal(t, brokenNow, w.Properties.Query)
 			}
 		}
 		same(t, there, shown)
-		if !slices.Contains(titles, "Recent failures") { // alarms send people there
-			t.Errorf("no widget shows the recent failures: %q", titles)
+		if !slices.Contains(titles, "What is broken now") { // alarms send people there
+			t.Errorf("no widget shows what is broken: %q", titles)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,24 +26,31 @@ func TestTemplateParameters(t *testing.T) {
 		{"SecretNamePrefix", "datadog/webhooks/", "SECRET_NAME_PREFIX", "a/ team/_+=.@-/", `"" a a/b a/* */ a?/`},
 		{"KmsKeyArns", "", "", "arn:aws:kms:eu-west-1:111122223333:key/mrk-0a1b", "* alias/x arn:aws:kms:eu-west-1:111122223333:alias/x"},
 		{"EventBusName", "default", "EVENT_BUS_NAME", "ops my.bus_1-a " + foreignBus, `"" * arn:aws:events:eu-west-1:111122223333:rule/x`},
+		{"AuthMethodNamePrefix", "", "AUTH_METHOD_NAME_PREFIX", "prod/ prod:~eu_1+=.@-", `prod;x ü "x\ ` + strings.Repeat("x", 65)},
 		{"VerifyCredential", "true", "VERIFY_CREDENTIAL", "false", `"" True no`},
+		{"AllowedTokenHosts", "", "ALLOWED_TOKEN_HOSTS", "idp.example.com *.example.com IdP.example.com,*.okta.com,127.0.0.1 localhost",
+			"* *. .example.com example..com idp.*.com *example.com https://idp.example.com idp.example.com:443 idp.example.com/token " +
+				"a.example.com,~b.example.com a.example.com,,b.example.com a.example.com, ,a.example.com a_b.example.com"},
 		{"EnableHttpApi", "true", "", "false", `"" yes`},
 		{"EnableRotationFunction", "false", "", "true", `"" yes`},
 		{"ReconcileSchedule", "rate(15~minutes)", "", "none rate(1~hour) rate(2~days) cron(0/10~*~*~*~?~*)", `"" rate() rate(5) 15 cron() at(2030-01-01T00:00:00)`},
+		{"RefreshHours", "24", "REFRESH_HOURS", "1 168", "0 169"},
 		{"Enabled", "true", "", "false", `"" no`},
 		{"AlarmTopicArn", "", "", "arn:aws-cn:sns:cn-north-1:111122223333:on-call_1",
 			"on-call arn:aws:sns:eu-west-1:111122223333:x.fifo arn:aws:sqs:eu-west-1:111122223333:x"},
-		{"AlertGapAlarmSeconds", "60", "", "1 3600", "0 -1"},
+		{"AlertGapAlarmSeconds", "300", "", "1 3600", "0 -1"},
 		{"ReconcileAlarmMinutes", "60", "", "2 1440", "1 1441"},
 		{"VPCSubnetIds", "", "", "subnet-0a1b2c3d subnet-0123456789abcdef0", "vpc-0a1b2c3d subnet- subnet-0A1B2C3D"},
 		{"VPCSecurityGroupIds", "", "", "sg-0a1b2c3d sg-0123456789abcdef0", "subnet-0a1b2c3d sg- default"},
 		{"PermissionsBoundaryArn", "", "", "arn:aws-cn:iam::111122223333:policy/team/bounds arn:aws:iam::aws:policy/PowerUserAccess",
 			"bounds arn:aws:iam::111122223333:role/bounds *"},
+		{"StackKmsKeyArn", "", "", "arn:aws:kms:eu-west-1:111122223333:key/mrk-0a1b", "* alias/x arn:aws:kms:eu-west-1:111122223333:alias/x"},
+		{"ReservedConcurrency", "none", "", "1 10 1000", `"" 0 -1 01 all 1.5`},
 		{"LogLevel", "info", "LOG_LEVEL", "debug warn error", `"" INFO trace`},
 		{"LogRetentionInDays", "30", "", "1 365 3653", `"" 0 2 31`},
 	}
 	s, given, environment, names := evaluate(t, nil), map[string]string{}, fields{}, []string{}
-	parameters, grouped := s.section("Parameters"), []string{}
+	parameters, grouped, ordered := s.section("Parameters"), []string{}, []string{}
 	for _, row := range table {
 		names = append(names, row.name)
 		t.Run(row.name, func(t *testing.T) {
@@ -78,9 +84,11 @@ func TestTemplateParameters(t *testing.T) {
 	for _, group := range s.section("Metadata")["AWS::CloudFormation::Interface"].(fields)["ParameterGroups"].([]any) {
 		grouped = append(grouped, list(group.(fields)["Parameters"])...)
 	}
-	same(t, names, slices.Collect(maps.Keys(parameters)))
 	same(t, names, grouped)
-	equal(t, names[0], s.sections["Parameters"].Content[0].Value) // --guided asks in the order of the template
+	for pair := range slices.Chunk(s.sections["Parameters"].Content, 2) {
+		ordered = append(ordered, pair[0].Value)
+	}
+	equal(t, names, ordered) // --guided asks in the order of the template, so the one without a default comes first
 }
 
 // words splits s at spaces; a ~ stands for one inside a word.

@@ -17,7 +17,8 @@ type (
 )
 
 // stack is what becomes of template.yaml for one set of parameters: functions evaluated, what a condition excludes left
-// out. A reference to a resource comes out as its name, an attribute as Name.Attribute.
+// out. A reference to a resource comes out as its name, an attribute as Name.Attribute, but for the one ARN that the
+// template takes apart.
 type stack struct {
 	t        *testing.T
 	sections map[string]yaml.Node
@@ -32,7 +33,7 @@ func evaluate(t *testing.T, given map[string]string) stack {
 	}
 	// A partition that differs from the usual one in every part, so that none can be spelt out.
 	s := stack{t: t, refs: fields{"AWS::NoValue": noValue{}, "AWS::StackName": "sync", "AWS::AccountId": "111122223333",
-		"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn"}}
+		"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn", "NoticeRule.Arn": noticeRule}}
 	if err := yaml.Unmarshal(text, &s.sections); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,14 @@ const (
 	onlyOurName = `{"StringEqualsIfExists":{"events:source":"datadog-webhook-auth-sync"}}`
 	onlyLambda  = `{"Null":{"lambda:SourceFunctionArn":"true"}}`
 	onlyForSM   = `{"StringEquals":{"kms:ViaService":"secretsmanager.cn-north-1.amazonaws.com.cn"}}`
+	onlyForSQS  = `{"StringEquals":{"kms:ViaService":"sqs.cn-north-1.amazonaws.com.cn"}}`
+	onlyOurs    = `{"StringEqualsIfExists":{"secretsmanager:resource/AllowRotationLambdaArn":"Function.Arn"}}`
+	foreign     = `{"ArnNotEquals":{"lambda:SourceFunctionArn":"Function.Arn"},"Null":{"lambda:SourceFunctionArn":"false"}}`
+
+	noticeRule = "arn:aws-cn:events:cn-north-1:111122223333:rule/ops/notices" // as on another bus than the default one
+
+	topic    = "arn:aws-cn:sns:cn-north-1:111122223333:on-call"
+	stackKey = "arn:aws-cn:kms:cn-north-1:111122223333:key/3"
 )
 
 // TestTemplateRole knows every permission of the function, by purpose and by the parameters that bring it.
@@ -45,13 +53,15 @@ func TestTemplateRole(t *testing.T) {
 		{"never write the API key", "", "Deny", writeSecret, keySecret, ""},
 		{"never write the application key", "DdAppKeySecretArn", "Deny", writeSecret, appKeySecret, ""},
 		{"promote a staged credential", "EnableRotationFunction", "Allow",
-			"secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage", inScope, ""},
+			"secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage", inScope, onlyOurs},
+		{"refuse other functions that have the role", "", "Deny", "*", "*", foreign},
 		{"decrypt secrets", "KmsKeyArns", "Allow", "kms:Decrypt", kmsKeys, onlyForSM},
 		{"encrypt what it promotes", "KmsKeyArns EnableRotationFunction", "Allow", "kms:GenerateDataKey", kmsKeys, onlyForSM},
 		{"publish on the account's bus", "!EventBusName", "Allow", "events:PutEvents",
 			"arn:aws-cn:events:cn-north-1:111122223333:event-bus/default", onlyOurName},
 		{"publish on another account's bus", "EventBusName", "Allow", "events:PutEvents", foreignBus, onlyOurName},
-		{"keep what failed for good", "", "Allow", "sqs:SendMessage", "FailureQueue.Arn", ""},
+		{"keep what Lambda gave up", "", "Allow", "sqs:SendMessage", "FailureQueue.Arn", ""},
+		{"encrypt it", "StackKmsKeyArn", "Allow", "kms:Decrypt kms:GenerateDataKey", stackKey, onlyForSQS},
 		{"let Lambda attach it to a VPC", "VPCSubnetIds", "Allow", "ec2:CreateNetworkInterface ec2:DeleteNetworkInterface " +
 			"ec2:DescribeNetworkInterfaces ec2:DescribeSubnets ec2:AssignPrivateIpAddresses ec2:UnassignPrivateIpAddresses", "*", onlyLambda},
 	}
@@ -59,6 +69,7 @@ func TestTemplateRole(t *testing.T) {
 		{},
 		{"EnableRotationFunction": "true"},
 		{"KmsKeyArns": kmsKeys},
+		{"StackKmsKeyArn": stackKey},
 		{"VPCSubnetIds": "subnet-0a1b2c3d,subnet-4e5f6a7b", "VPCSecurityGroupIds": "sg-0a1b2c3d"},
 		{"KmsKeyArns": kmsKeys, "EnableRotationFunction": "true", "DdAppKeySecretArn": appKeySecret, "EventBusName": foreignBus},
 	} {
@@ -73,14 +84,23 @@ func TestTemplateRole(t *testing.T) {
 				}
 			}
 			given["DdApiKeySecretArn"], given["SecretNamePrefix"] = keySecret, "team/"
-			role := evaluate(t, given).properties("Role")
-			policies := role["Policies"].([]any)
-			same(t, want, statements(policies[0].(fields)["PolicyDocument"]))
+			s := evaluate(t, given)
+			role := s.properties("Role")
+			same(t, want, s.granted())
 			same(t, []string{"Allow lambda.amazonaws.com: sts:AssumeRole on itself"}, statements(role["AssumeRolePolicyDocument"]))
-			equal(t, 1, len(policies))
 			equal(t, nil, role["ManagedPolicyArns"])
 		})
 	}
+}
+
+// granted are the statements of all policies of the function's role.
+func (s stack) granted() (all []string) {
+	for _, policy := range s.properties("Role")["Policies"].([]any) {
+		all = append(all, statements(policy.(fields)["PolicyDocument"])...)
+	}
+	policy := s.properties("FunctionPolicy")
+	equal(s.t, any([]any{"Role"}), policy["Roles"])
+	return append(all, statements(policy["PolicyDocument"])...)
 }
 
 // TestTemplateGrantsWhatTheCodeCalls compares the role with the methods of the SDK that the code can call: each action is
@@ -93,8 +113,7 @@ func TestTemplateGrantsWhatTheCodeCalls(t *testing.T) {
 		}
 	}
 	granted := map[string]bool{}
-	role := evaluate(t, map[string]string{"EnableRotationFunction": "true"}).properties("Role")
-	for _, line := range statements(role["Policies"].([]any)[0].(fields)["PolicyDocument"]) {
+	for _, line := range evaluate(t, map[string]string{"EnableRotationFunction": "true"}).granted() {
 		action, _, _ := strings.Cut(strings.TrimPrefix(line, "Allow: "), " on ")
 		if strings.HasPrefix(action, "secretsmanager:") || strings.HasPrefix(action, "events:") {
 			granted[action] = true
@@ -104,7 +123,7 @@ func TestTemplateGrantsWhatTheCodeCalls(t *testing.T) {
 }
 
 // TestTemplateResources knows who may reach the queue and the function, and what AWS does with a failed event. The
-// permissions of the rules are SAM's.
+// permissions of SAM's rules are SAM's.
 func TestTemplateResources(t *testing.T) {
 	const boundary = "arn:aws-cn:iam::111122223333:policy/bounds"
 	s := evaluate(t, map[string]string{"EnableRotationFunction": "true", "LogRetentionInDays": "7", "PermissionsBoundaryArn": boundary})
@@ -119,7 +138,7 @@ func TestTemplateResources(t *testing.T) {
 		"HttpStage": fields{"ApiId": "HttpApi", "StageName": "$default", "AutoDeploy": true,
 			"DefaultRouteSettings": fields{"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 20},
 			"AccessLogSettings": fields{"DestinationArn": "HttpLogGroup.Arn", "Format": `{"requestId":"$context.requestId",` +
-				`"caller":"$context.identity.userArn","route":"$context.routeKey", "status":"$context.status","latencyMs":"$context.responseLatency"}`}},
+				`"caller":"$context.identity.userArn","sourceIp":"$context.identity.sourceIp","route":"$context.routeKey", "status":"$context.status","latencyMs":"$context.responseLatency"}`}},
 		"HttpIntegration": fields{"ApiId": "HttpApi", "IntegrationType": "AWS_PROXY", "IntegrationUri": "Function.Arn",
 			"PayloadFormatVersion": "2.0", "TimeoutInMillis": 30_000},
 		"ScheduleGroup": fields{"Name": "sync"},
@@ -143,7 +162,7 @@ func TestTemplateResources(t *testing.T) {
 			equal(t, nil, evaluate(t, nil).properties(name)["PermissionsBoundary"])
 		}
 	}
-	same(t, []string{"Role", "FailureQueuePolicy", "HttpPermission", "RotationPermission", "ScheduleRole"}, granting)
+	same(t, []string{"Role", "FunctionPolicy", "FailureQueuePolicy", "HttpPermission", "RotationPermission", "ScheduleRole"}, granting)
 	schedule := s.properties("ScheduleRole")
 	same(t, []string{`Allow scheduler.amazonaws.com: sts:AssumeRole on itself if {"StringEquals":{"aws:SourceAccount":"111122223333"}}`},
 		statements(schedule["AssumeRolePolicyDocument"]))
@@ -153,6 +172,7 @@ func TestTemplateResources(t *testing.T) {
 		equal(t, nil, evaluate(t, map[string]string{"ReconcileSchedule": "none"}).section("Resources")[name])
 	}
 	equal(t, nil, evaluate(t, nil).section("Resources")["RotationPermission"])
+	equal(t, nil, s.section("Resources")["NoticeRule"]) // there is no topic to tell
 
 	function, rules := s.properties("Function"), []string{}
 	for property, want := range map[string]any{
@@ -170,12 +190,72 @@ func TestTemplateResources(t *testing.T) {
 	}
 	slices.Sort(rules)
 
-	policy := s.properties("FailureQueuePolicy")
-	equal(t, any([]any{"FailureQueue"}), policy["Queues"])
-	same(t, []string{
-		fmt.Sprintf(`Allow events.amazonaws.com: sqs:SendMessage on FailureQueue.Arn if {"ArnEquals":{"aws:SourceArn":["%s"]}}`, strings.Join(rules, `","`)),
-		`Deny *: sqs:* on FailureQueue.Arn if {"Bool":{"aws:PrincipalIsAWSService":"false","aws:SecureTransport":"false"}}`,
-	}, statements(policy["PolicyDocument"]))
+	mayFill := func(s stack, rules ...string) {
+		t.Helper()
+		policy := s.properties("FailureQueuePolicy")
+		equal(t, any([]any{"FailureQueue"}), policy["Queues"])
+		same(t, []string{
+			fmt.Sprintf(`Allow events.amazonaws.com: sqs:SendMessage on FailureQueue.Arn if {"ArnEquals":{"aws:SourceArn":["%s"]}}`, strings.Join(rules, `","`)),
+			`Deny *: sqs:* on FailureQueue.Arn if {"Bool":{"aws:PrincipalIsAWSService":"false","aws:SecureTransport":"false"}}`,
+		}, statements(policy["PolicyDocument"]))
+	}
+	mayFill(s, rules...)
+	mayFill(evaluate(t, map[string]string{"AlarmTopicArn": topic}), append(rules, noticeRule)...)
+}
+
+// TestTemplateStackKey holds that a key of one's own encrypts all that the stack keeps, and that whoever fills the queue in a
+// role of the stack may use it. (EventBridge and CloudWatch Logs go by the policy of the key.)
+func TestTemplateStackKey(t *testing.T) {
+	s := evaluate(t, map[string]string{"StackKmsKeyArn": stackKey})
+	equal(t, any(stackKey), s.properties("LogGroup")["KmsKeyId"])
+	equal(t, any(stackKey), s.properties("HttpLogGroup")["KmsKeyId"])
+	equal(t, fields{"KmsMasterKeyId": stackKey, "MessageRetentionPeriod": 14 * 24 * 3600}, s.properties("FailureQueue"))
+	same(t, append([]string{"Allow: lambda:InvokeFunction on Function.Arn", "Allow: sqs:SendMessage on FailureQueue.Arn"},
+		lines("Allow", []string{"kms:Decrypt", "kms:GenerateDataKey"}, []string{stackKey}, onlyForSQS)...),
+		statements(s.properties("ScheduleRole")["Policies"].([]any)[0].(fields)["PolicyDocument"]))
+}
+
+func TestTemplateConcurrency(t *testing.T) {
+	for value, want := range map[string]any{"none": nil, "5": "5"} {
+		equal(t, want, evaluate(t, map[string]string{"ReservedConcurrency": value}).properties("Function")["ReservedConcurrentExecutions"])
+	}
+}
+
+// TestTemplateNotices holds that each failure, each recovery and each auth method that a reconcile created is notified by its
+// summary, whatever else is switched off.
+func TestTemplateNotices(t *testing.T) {
+	for bus, on := range map[string]string{"default": "default", "ops": "ops", foreignBus: "default"} { // no rule can be made on another's bus
+		rule := evaluate(t, map[string]string{"AlarmTopicArn": topic, "EventBusName": bus, "Enabled": "false"}).properties("NoticeRule")
+		equal(t, any(on), rule["EventBusName"])
+		equal(t, nil, rule["State"]) // enabled
+		equal(t, any([]any{fields{"Id": "topic", "Arn": topic,
+			"InputTransformer": fields{"InputPathsMap": fields{"account": "$.account", "region": "$.region", "summary": "$.detail.summary"},
+				"InputTemplate": `"<account> <region>: <summary>"`},
+			"RetryPolicy":      fields{"MaximumEventAgeInSeconds": 6 * 3600, "MaximumRetryAttempts": 185},
+			"DeadLetterConfig": fields{"Arn": "FailureQueue.Arn"}}}), rule["Targets"])
+	}
+	pattern := evaluate(t, map[string]string{"AlarmTopicArn": topic}).properties("NoticeRule")["EventPattern"]
+	const recovered = `{"recovered": {"code": "credential_rejected", "since": "2026-01-15T03:12:44Z"}}`
+	const created, byLabel, updated = `{"outcome": "created", "trigger": {"type": "reconcile"}}`, `{"outcome": "created", "trigger": {"type": "label"}}`,
+		`{"outcome": "updated", "trigger": {"type": "reconcile"}}`
+	for _, test := range []struct {
+		source, account, kind, detail string
+		want                          bool
+	}{
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Sync Failed", `{}`, true},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Synced", recovered, true},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Settled", recovered, true},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Synced", created, true},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Synced", byLabel, false},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Synced", updated, false},
+		{"datadog-webhook-auth-sync", "111122223333", "Datadog Auth Method Synced", `{}`, false},
+		{"datadog-webhook-auth-sync", "444455556666", "Datadog Auth Method Sync Failed", `{}`, false},
+		{"another", "111122223333", "Datadog Auth Method Sync Failed", recovered, false},
+	} {
+		if event := decode(t, test.source, test.account, test.kind, test.detail); matches(pattern, event) != test.want {
+			t.Errorf("a notice of %v: %v, want %v", event, !test.want, test.want)
+		}
+	}
 }
 
 // TestTemplateVPC holds that half of a VPC's parameters reach Lambda, which refuses them.
@@ -229,33 +309,40 @@ func TestTemplateHTTP(t *testing.T) {
 func TestTemplateRules(t *testing.T) {
 	const label, trail = "Secret Label Updated", "AWS Service Event via CloudTrail"
 	rules := evaluate(t, map[string]string{"SecretNamePrefix": "team/"}).properties("Function")["Events"].(fields)
-	for _, test := range []struct{ source, kind, detail, want string }{
-		{"aws.secretsmanager", label, `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, "LabelUpdated"},
-		{"aws.secretsmanager", label, `{"labelUpdated": "AWSCURRENT", "name": "other/pager"}`, ""},
-		{"aws.secretsmanager", label, `{"labelUpdated": "NEXT", "name": "team/pager"}`, ""},
-		{"aws.secretsmanager", "Another", `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, ""},
-		{"another", label, `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, ""},
-		{"aws.secretsmanager", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, "RotationSucceeded"},
-		{"aws.secretsmanager", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationFailed"}`, ""},
-		{"aws.secretsmanager", trail, `{"eventSource": "another.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
-		{"aws.secretsmanager", "Another", `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
-		{"another", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
+	for _, test := range []struct{ source, account, kind, detail, want string }{
+		{"aws.secretsmanager", "111122223333", label, `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, "LabelUpdated"},
+		{"aws.secretsmanager", "444455556666", label, `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, ""},
+		{"aws.secretsmanager", "111122223333", label, `{"labelUpdated": "AWSCURRENT", "name": "other/pager"}`, ""},
+		{"aws.secretsmanager", "111122223333", label, `{"labelUpdated": "NEXT", "name": "team/pager"}`, ""},
+		{"aws.secretsmanager", "111122223333", "Another", `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, ""},
+		{"another", "111122223333", label, `{"labelUpdated": "AWSCURRENT", "name": "team/pager"}`, ""},
+		{"aws.secretsmanager", "111122223333", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, "RotationSucceeded"},
+		{"aws.secretsmanager", "444455556666", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
+		{"aws.secretsmanager", "111122223333", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationFailed"}`, ""},
+		{"aws.secretsmanager", "111122223333", trail, `{"eventSource": "another.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
+		{"aws.secretsmanager", "111122223333", "Another", `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
+		{"another", "111122223333", trail, `{"eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded"}`, ""},
 	} {
-		event := fmt.Sprintf(`{"source": %q, "detail-type": %q, "detail": %s}`, test.source, test.kind, test.detail)
-		var decoded any
-		if err := json.Unmarshal([]byte(event), &decoded); err != nil {
-			t.Fatal(err)
-		}
+		event := decode(t, test.source, test.account, test.kind, test.detail)
 		var got []string
 		for name, rule := range rules {
-			if matches(rule.(fields)["Properties"].(fields)["Pattern"], decoded) {
+			if matches(rule.(fields)["Properties"].(fields)["Pattern"], event) {
 				got = append(got, name)
 			}
 		}
 		if strings.Join(got, " ") != test.want {
-			t.Errorf("%s reaches the function by %q, want %q", event, got, test.want)
+			t.Errorf("%v reaches the function by %q, want %q", event, got, test.want)
 		}
 	}
+}
+
+func decode(t *testing.T, source, account, kind, detail string) (event any) {
+	t.Helper()
+	text := fmt.Sprintf(`{"source": %q, "account": %q, "detail-type": %q, "detail": %s}`, source, account, kind, detail)
+	if err := json.Unmarshal([]byte(text), &event); err != nil {
+		t.Fatal(err)
+	}
+	return event
 }
 
 // statements spells a policy out, a line for each action on each resource.
@@ -307,13 +394,17 @@ func list(value any) []string {
 	return texts
 }
 
-// matches is EventBridge's matching, as far as the template uses it: lists of values and prefixes.
+// matches is EventBridge's matching, as far as the template uses it: lists of values, prefixes and what is to exist, and $or.
 func matches(pattern, event any) bool {
 	switch pattern := pattern.(type) {
 	case fields:
 		object, ok := event.(fields)
 		for name, inner := range pattern {
-			ok = ok && matches(inner, object[name])
+			if name == "$or" {
+				ok = ok && slices.ContainsFunc(inner.([]any), func(one any) bool { return matches(one, event) })
+			} else {
+				ok = ok && matches(inner, object[name])
+			}
 		}
 		return ok
 	case []any:
@@ -321,7 +412,7 @@ func matches(pattern, event any) bool {
 		return ok && slices.ContainsFunc(pattern, func(one any) bool {
 			filter, _ := one.(fields)
 			prefix, ok := filter["prefix"].(string)
-			return one == any(text) || ok && len(filter) == 1 && strings.HasPrefix(text, prefix)
+			return one == any(text) || len(filter) == 1 && (ok && strings.HasPrefix(text, prefix) || filter["exists"] == true)
 		})
 	}
 	return false

@@ -5,13 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/contract"
@@ -31,6 +34,40 @@ var notInNames = regexp.MustCompile(`[^A-Za-z0-9_+=.@-]+`)
 // tests before is in the way.
 func newUser(t *testing.T) *user {
 	t.Helper()
+	s, ctx := begin(t)
+	team, err := newTeam(ctx, s, fmt.Sprintf("%s-%d", notInNames.ReplaceAllString(t.Name(), "-"), users.Add(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &user{team, t, ctx}
+	t.Cleanup(u.goes)
+	t.Cleanup(u.passes)
+	return u
+}
+
+// oldUsers gives a test so many teams whose secrets were last changed an hour
+// ago, so that nothing about them is in its grace.
+func oldUsers(t *testing.T, n int) (all []*user) {
+	t.Helper()
+	s, ctx := begin(t)
+	for range n {
+		if len(old.left) == 0 {
+			t.Fatal("too few old secrets were stored")
+		}
+		u := &user{old.left[0], t, ctx}
+		old.left = old.left[1:]
+		_, err := s.SecretsManager().RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: &u.secretARN})
+		u.must(err)
+		t.Cleanup(u.goes)
+		all = append(all, u)
+	}
+	t.Cleanup(all[0].passes)
+	return all
+}
+
+// begin starts the system, unless a test before did.
+func begin(t *testing.T) (*system.System, context.Context) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("end to end: not with -short")
 	}
@@ -43,23 +80,18 @@ func newUser(t *testing.T) *user {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
-	s.Datadog.ClearFaults()
+	mendDatadog(s)
 	s.Tokens.ClearFaults()
 	s.Datadog.ResetCalls()
-	team, err := newTeam(ctx, s, fmt.Sprintf("%s-%d", notInNames.ReplaceAllString(t.Name(), "-"), users.Add(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &user{team, t, ctx}
-	t.Cleanup(u.leaves)
-	return u
+	return s, ctx
 }
 
-// leaves checks what every test must leave behind.
-func (u *user) leaves() {
+// passes checks what must hold after every test.
+func (u *user) passes() {
+	u.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	u.ctx = ctx
+	u = &user{u.team, u.t, ctx}
 	u.keepsSecrets()
 	u.keepsContract()
 	for _, call := range u.Datadog.Unknown() {
@@ -69,6 +101,14 @@ func (u *user) leaves() {
 		u.SaveLogs()
 		u.t.Log("the logs are in " + near(u.Folder))
 	}
+}
+
+// goes takes the secret out of the way of other tests.
+func (u *user) goes() {
+	_, err := u.SecretsManager().DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{
+		SecretId: &u.secretARN, ForceDeleteWithoutRecovery: aws.Bool(true),
+	})
+	u.must(err)
 }
 
 // keepsContract checks that every result that was published is one that consumers may rely on.
@@ -149,11 +189,11 @@ func (u *user) results() (results []system.Event) {
 	if err != nil {
 		u.t.Error(err)
 	}
-	type key struct{ versionID, triggerID, outcome string }
+	type key struct{ versionID, triggerID, outcome, code string }
 	seen := map[key]bool{}
 	for _, e := range events {
 		d := e.Detail
-		if k := (key{d.Secret.VersionID, d.Trigger.ID, d.Outcome}); d.Secret.ARN == u.secretARN && !seen[k] {
+		if k := (key{d.Secret.VersionID, d.Trigger.ID, d.Outcome, d.Error.Code}); d.Secret.ARN == u.secretARN && !seen[k] {
 			seen[k] = true
 			results = append(results, e)
 		}
@@ -168,18 +208,53 @@ func (u *user) datadogHolds(clientSecret string) {
 	}
 }
 
-// record is what the function remembers on the secret.
-func (u *user) record() string {
+// recorded is what the function remembers on the secret.
+func (u *user) recorded() string {
 	u.t.Helper()
-	secret, err := u.SecretsManager().DescribeSecret(u.ctx, &secretsmanager.DescribeSecretInput{SecretId: &u.secretARN})
+	record, err := u.record(u.ctx)
 	u.must(err)
-	for _, tag := range secret.Tags {
-		if *tag.Key == "datadog-webhook-auth-sync" {
-			answers.add(*tag.Value)
-			return *tag.Value
-		}
+	answers.add(record)
+	return record
+}
+
+func (u *user) setsRecord(field, value string) {
+	u.t.Helper()
+	u.must(u.setRecord(u.ctx, field, value))
+}
+
+// syncs asks over HTTP for a sync that must end with that outcome, or code of
+// an error, and must be published as it is answered.
+func (u *user) syncs(want string) system.Result {
+	u.t.Helper()
+	answer := u.asks("POST", "/sync", nil, fmt.Sprintf(`{"secretId": %q}`, u.secretName), true)
+	kind, result := "Datadog Auth Method Synced", u.document(answer)
+	got := result.Outcome
+	if answer.Status != http.StatusOK {
+		var failed problem
+		u.must(json.Unmarshal(answer.Body, &failed))
+		kind, result, got = "Datadog Auth Method Sync Failed", failed.Result, failed.Code
 	}
-	return ""
+	if got != want {
+		u.t.Errorf("%s: %s, want %s: %s", u.name, got, want, answer.Body)
+	}
+	event := u.published(result.RequestID)
+	if diff := cmp.Diff(result, event.Detail); diff != "" || event.DetailType != kind {
+		u.t.Errorf("the event is a %q (-answer +event):\n%s", event.DetailType, diff)
+	}
+	if s := result.Summary; s == "" || len(s) > 300 || !strings.Contains(s, result.Error.Code) || strings.ContainsAny(s, "<>&\"\\\n") {
+		u.t.Errorf("the summary is %q", s)
+	}
+	return result
+}
+
+// published waits for what came of the secret in a request.
+func (u *user) published(requestID string) system.Event {
+	u.t.Helper()
+	event, err := u.WaitEvent(u.ctx, func(e system.Event) bool {
+		return e.Detail.RequestID == requestID && e.Detail.Secret.ARN == u.secretARN
+	})
+	u.must(err)
+	return event
 }
 
 // asMine makes a sample one of this user's secret.

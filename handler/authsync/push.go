@@ -4,248 +4,243 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
+	"strings"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 const (
-	maxRounds = 8 // of deciding, in one push: more means that Datadog contradicts itself
-	maxPosts  = 3 // of one auth method, each after a look that found none
+	maxRounds = 5 // of one push, each because AWSCURRENT moved in the one before
+	maxPlans  = 8 // of one round: more means that Datadog contradicts itself
 )
 
-// What a Result says of the verification where no token was asked for.
-const (
-	verificationOff      = "off"      // by configuration
-	verificationRecorded = "recorded" // the same version was accepted before
-	verificationNone     = "none"     // a plan does not ask; the Result says nothing
-)
-
-// pushed is what one push came to, or would in a dry run.
-type pushed struct {
-	action        Action
-	before, after datadog.AuthMethod // before is zero for a create, and where nobody had to know
-	verification  string
-	verified      time.Duration // how long the verification kept the write waiting
-	warnings      []string
+// Known is what a run over many secrets knows before it pushes one.
+type Known struct {
+	Listing *datadog.Listing    // shared by the run
+	Secret  *secretstore.Secret // as described just now; nil: not
+	Settle  bool                // a push may settle what was pushed before
 }
 
-// pushOne decides where to write the credential, proves it, and writes it. Where the auth method is gone, or the answer to
-// a create was lost, it looks what is there and decides again. A dry run ends before the write.
-func (s *Syncer) pushOne(ctx context.Context, known subject, how manner) (p pushed, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // of a proof that nobody waits for any more
-	proof := proof{checker: s.Checker, allowLoopback: s.AllowLoopback, known: how.verification}
-	var lost *datadog.Error // the last POST whose answer does not tell whether the auth method is there now
-	posts := 0              // of that kind
+// Attempt is what came of a push, before it is recorded and published.
+type Attempt struct {
+	report.Result
+	Quiet bool // not to be published, unless it recovers
+
+	req      Request
+	known    Known
+	now      func() time.Time
+	started  time.Time
+	decided  time.Time
+	seen     secretstore.Secret // as last described
+	looked   bool               // since the last round
+	plan     plan               // of the last round
+	verdict  verdict            // of the last round
+	rejected string             // the version that the token endpoint rejected in this push
+	done     *done              // what Datadog took last, even where a failure followed
+}
+
+// done is a write that Datadog took.
+type done struct {
+	action report.Action
+	before secretstore.Record // that it went by
+	record secretstore.Record // to be written, except for its date
+}
+
+func (s *Syncer) newAttempt(req Request, known Known) Attempt {
+	arn, name := secretstore.Identify(req.SecretID)
+	return Attempt{req: req, known: known, now: s.Now, started: s.Now(), Result: report.Result{SchemaVersion: "1", Trigger: req.Trigger,
+		RequestID: req.RequestID, DryRun: req.DryRun, Secret: report.SecretRef{ARN: arn, Name: name}}}
+}
+
+// end makes the attempt's result final: a failure, if err is one.
+func (a Attempt) end(err error) Attempt {
+	if err != nil {
+		a.Outcome, a.Error = report.Failed, fault.From(err)
+	}
+	a.decided = a.now()
+	a.DurationMs = a.decided.Sub(a.started).Milliseconds()
+	return a
+}
+
+// step begins one, whose time the log tells; done ends it.
+func (a *Attempt) step(name string) (done func()) {
+	began := a.now()
+	return func() {
+		if a.StepsMs == nil {
+			a.StepsMs = map[string]int64{}
+		}
+		a.StepsMs[name] += a.now().Sub(began).Milliseconds()
+	}
+}
+
+// Push writes AWSCURRENT of a secret to Datadog, again as long as it moves meanwhile. It ends before ctx's deadline.
+func (s *Syncer) Push(ctx context.Context, req Request, known Known) Attempt {
+	a := s.newAttempt(req, known)
+	work, cancel := WithReserve(ctx)
+	defer cancel()
 	for range maxRounds {
-		t, err := decide(known)
-		if err != nil {
-			return p, err
+		err := s.round(work, &a)
+		if !report.Counts(err) || a.Outcome == report.Skipped {
+			return a.end(err)
 		}
-		if t.action == list {
-			if how.verification == "" {
-				proof.ask(ctx, overlay(nil, known.credential, known.name), known.credential.ClientSecret)
-			}
-			if known.there, err = s.List(ctx); err != nil {
-				return p, err
-			}
-			continue
+		look, cancel := work, context.CancelFunc(func() {})
+		if work.Err() != nil { // a failure is recorded even where the time ran out
+			look, cancel = context.WithTimeout(ctx, reserve/2)
 		}
-		if t.held == nil && t.action != Create && (how.dryRun || !known.credential.States()) {
-			held, err := s.AuthMethods.Get(ctx, t.id)
-			if isGone(err) && !t.pinned {
-				known = known.without(t.id)
-				continue
-			}
-			if err != nil {
-				return p, targetFault(ctx, t, err)
-			}
-			t.held = &held
+		moved, lookErr := s.lookAgain(look, &a)
+		cancel()
+		if err = cmp.Or(err, lookErr); err == nil && !moved {
+			a.warnUnverified()
+			a.settle()
 		}
-		name := known.credential.Name
-		if t.action == Create {
-			name = known.name
+		if !moved {
+			return a.end(err)
 		}
-		p = pushed{action: t.action, after: overlay(t.held, known.credential, name)}
-		p.after.ID = t.id
-		if t.held != nil {
-			p.before = *t.held
-		}
-		if err := proof.of(ctx, t, &p, known.credential.ClientSecret); err != nil || how.dryRun {
-			return p, err
-		}
-		var method datadog.AuthMethod
-		if t.action == Create {
-			// The look found nothing. A 409 is then not to be explained, and another POST would help no more.
-			if lost != nil && (lost.Status == http.StatusConflict || posts == maxPosts) {
-				return p, datadogFault(ctx, lost)
-			}
-			method, err = s.create(ctx, known)
-			if errors.Is(err, errOvertaken) {
-				continue
-			}
-			if e, ok := errors.AsType[*datadog.Error](err); ok && (e.Status == http.StatusConflict || e.Ambiguous()) {
-				lost, posts, known.there = e, posts+1, nil
-				continue
-			}
-		} else {
-			method, err = s.AuthMethods.Update(ctx, t.id, writeOf(known.credential, name))
-			if isGone(err) && !t.pinned {
-				known = known.without(t.id)
-				continue
-			}
-		}
-		if err != nil {
-			return p, targetFault(ctx, t, err)
-		}
-		p.after = method
-		return p, nil
 	}
-	return p, fault.New(fault.DatadogUnavailable, "Datadog lists an auth method that it says does not exist")
+	return a.end(fault.New(fault.SecretsUnavailable, "AWSCURRENT moved in each of %d rounds", maxRounds))
 }
 
-// manner is how a push is to be done.
-type manner struct {
-	dryRun       bool
-	verification string // what is known of the credential without asking, such as recorded; empty: ask
+// warnUnverified says of the last verdict that there was none.
+func (a *Attempt) warnUnverified() {
+	if a.verdict.Outcome == tokencheck.Inconclusive {
+		a.Warn("not verified: " + a.verdict.Why)
+	}
 }
 
-// List asks Datadog which auth methods there are.
-func (s *Syncer) List(ctx context.Context) (*Listing, error) {
-	at := s.Now()
-	methods, err := s.AuthMethods.List(ctx)
-	if err != nil {
-		return nil, datadogFault(ctx, err)
-	}
-	return newListing(at, methods), nil
+// Refuse is a push that must not be made, of the secret that is known.
+func (s *Syncer) Refuse(req Request, known Known, err error) Attempt {
+	a := s.newAttempt(req, known)
+	a.see(*known.Secret)
+	a.looked = true
+	return a.end(err)
 }
 
-// errOvertaken: what was there to be created was created meanwhile.
-var errOvertaken = errors.New("overtaken by another create")
-
-// create creates the auth method unless somebody who shares the listing did meanwhile, and enters it there.
-func (s *Syncer) create(ctx context.Context, known subject) (datadog.AuthMethod, error) {
-	done, err := known.there.turn(ctx)
-	if err != nil {
-		return datadog.AuthMethod{}, err
-	}
-	defer done()
-	if t, err := decide(known); err != nil || t.action != Create {
-		return datadog.AuthMethod{}, cmp.Or(err, errOvertaken)
-	}
-	m, err := s.AuthMethods.Create(ctx, writeOf(known.credential, known.name))
-	if err == nil {
-		known.there.add(m)
-	}
-	return m, err
-}
-
-// without is s after the auth method with id turned out not to exist.
-func (s subject) without(id string) subject {
-	if s.recorded == id {
-		s.recorded = ""
-	}
-	s.there = nil
-	return s
-}
-
-func writeOf(c secretstore.Credential, name string) datadog.Write {
-	return datadog.Write{Name: name, AccessTokenURL: c.AccessTokenURL, ClientID: c.ClientID, ClientSecret: c.ClientSecret,
-		Audience: c.Audience, Scope: c.Scope}
-}
-
-// proof asks the token endpoint, once for each thing there is to ask.
-type proof struct {
-	checker       checker
-	allowLoopback bool
-	known         string // see manner
-	asked         tokencheck.Credential
-	verdict       chan tokencheck.Verdict
-}
-
-// ask asks, without waiting, whether a token is to be had with what m says.
-func (p *proof) ask(ctx context.Context, m datadog.AuthMethod, secret sensitive.Text) {
-	c := tokencheck.Credential{ClientID: m.ClientID, ClientSecret: secret, AccessTokenURL: m.AccessTokenURL,
-		Audience: m.Audience, Scope: m.Scope}
-	if p.checker == nil || p.known == verificationNone || c.ClientID == "" || c.AccessTokenURL == "" || p.verdict != nil && p.asked == c {
-		return
-	}
-	verdict := make(chan tokencheck.Verdict, 1)
-	p.asked, p.verdict = c, verdict
-	if why := secretstore.URLFault(c.AccessTokenURL, p.allowLoopback); why != "" {
-		verdict <- tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "the access_token_url at Datadog " + why}
-		return
-	}
-	go func() { verdict <- p.checker.Check(ctx, c) }()
-}
-
-// of notes in push what the token endpoint says of it. An error forbids the write: a rejection, or, where the auth method
-// was found by its name alone, anything but an acceptance.
-func (p *proof) of(ctx context.Context, t target, push *pushed, secret sensitive.Text) error {
-	if p.known == verificationNone || p.known != "" && !t.prove {
-		push.verification = p.known
-		return nil
-	}
-	push.verification = verificationOff
-	verdict := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "verification is off"}
-	if p.checker != nil {
-		verdict.Why = "Datadog holds no client_id or access_token_url to prove it with"
-		began := time.Now()
-		if p.ask(ctx, push.after, secret); p.verdict != nil {
-			verdict = <-p.verdict
-			p.verdict <- verdict
-		}
-		push.verified = time.Since(began)
-		push.verification = string(verdict.Outcome)
-	}
-	switch {
-	case t.prove && verdict.Outcome != tokencheck.Accepted:
-		return fault.New(fault.AuthMethodMismatch,
-			"auth method %s has the secret's name, and the secret states no client_id to tell that it is the same client's: %s", t.id, verdict.Why).
-			WithRetry(p.checker != nil && verdict.Outcome == tokencheck.Inconclusive)
-	case verdict.Outcome == tokencheck.Rejected:
-		return fault.New(fault.CredentialRejected, "%s", verdict.Why)
-	case push.verification == string(tokencheck.Inconclusive):
-		push.warnings = append(push.warnings, "not proven: "+verdict.Why)
-	}
-	return nil
-}
-
-func isGone(err error) bool {
-	e, ok := errors.AsType[*datadog.Error](err)
-	return ok && e.Status == http.StatusNotFound
-}
-
-func targetFault(ctx context.Context, t target, err error) error {
-	if t.pinned && isGone(err) {
-		return fault.New(fault.AuthMethodNotFound, "the secret pins auth method %s, which does not exist at Datadog", t.id).Because(err)
-	}
-	return datadogFault(ctx, err)
-}
-
-// datadogFault gives an error of the Datadog client its code.
-func datadogFault(ctx context.Context, err error) error {
-	e, ok := errors.AsType[*datadog.Error](err)
-	if !ok {
+// round reads AWSCURRENT and writes it to Datadog.
+func (s *Syncer) round(ctx context.Context, a *Attempt) error {
+	a.looked, a.plan, a.verdict, a.Verification, a.AuthMethod = false, plan{}, verdict{}, "", nil
+	of, err := s.open(ctx, a)
+	if err != nil || of.listing == nil {
 		return err
 	}
-	code := fault.DatadogUnavailable
-	switch {
-	case ctx.Err() != nil:
-		return fault.New(fault.Deadline, "the time ran out while Datadog was called").Because(err)
-	case e.Malformed != "" || e.Status == http.StatusRequestTimeout:
-	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		code = fault.DatadogUnauthorized
-	case e.Status == http.StatusTooManyRequests:
-		code = fault.DatadogThrottled
-	case e.Status >= 400 && e.Status < 500:
-		code = fault.DatadogRejected
+	for range maxPlans {
+		p, err := s.planFor(ctx, a, of)
+		if err != nil {
+			return err
+		}
+		if err := s.verify(ctx, a, p); err != nil {
+			return err
+		}
+		stop := a.step("apply")
+		m, err := s.apply(ctx, p)
+		stop()
+		if again, ok := errors.AsType[planAgain](err); ok {
+			of = again.subject
+			continue
+		}
+		if err == nil {
+			s.took(a, p, m)
+		}
+		return err
 	}
-	return fault.New(code, "%s", e.Error()).Because(err)
+	return errContradiction
+}
+
+// open reads the secret, and returns what a decision about it is made of: nothing, where there is nothing to do.
+func (s *Syncer) open(ctx context.Context, a *Attempt) (subject, error) {
+	if err := s.Scope.Admit(a.req.SecretID, a.req.ARNPrefix); err != nil {
+		a.Secret = report.SecretRef{}
+		return subject{}, err
+	}
+	stop, before := a.step("read"), a.seen.Name
+	r, err := s.read(ctx, a.req, a.known.Secret)
+	stop()
+	if r.Name != "" {
+		a.see(r.Secret)
+		a.Secret.VersionID = cmp.Or(r.value.VersionID, a.Secret.VersionID)
+	}
+	if before != "" && fault.Is(err, fault.SecretNotFound) {
+		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed before").Because(err)
+	}
+	why := r.idle()
+	if err == nil && why != "" && a.done == nil {
+		a.Outcome = report.Skipped
+		a.Warn(why)
+	}
+	if err != nil || why != "" {
+		return subject{}, err
+	}
+	of, err := s.subjectOf(r.Secret, r.value.Text, a.known.Listing)
+	if a.done != nil {
+		of.record.ID, of.record.Digest = a.done.record.ID, a.done.record.Digest
+	}
+	return of, err
+}
+
+// see notes what a look at the secret shows.
+func (a *Attempt) see(s secretstore.Secret) {
+	a.seen, a.Secret = s, report.SecretRef{ARN: s.ARN, Name: s.Name, VersionID: s.Labelled(secretstore.Current)}
+}
+
+// subjectOf is what a decision about value is made of.
+func (s *Syncer) subjectOf(secret secretstore.Secret, value sensitive.Text, l *datadog.Listing) (subject, error) {
+	c, err := secretstore.ParseCredential(value, s.URLs)
+	if err != nil {
+		return subject{}, err
+	}
+	name := cmp.Or(c.Name, s.NamePrefix+strings.TrimPrefix(secret.Name, s.Scope.Prefix))
+	return subject{name: name, credential: c, record: secret.Record, changed: secret.LastChanged, listing: l}, nil
+}
+
+// planFor plans, and notes what comes of it.
+func (s *Syncer) planFor(ctx context.Context, a *Attempt, of subject) (p plan, err error) {
+	defer a.step("plan")()
+	p, err = s.plan(ctx, of)
+	if a.plan = p; err == nil {
+		a.AuthMethod = &report.AuthMethodRef{ID: p.id, Name: p.after.Name, Site: s.Site}
+	}
+	return p, err
+}
+
+// took notes a write that Datadog took.
+func (s *Syncer) took(a *Attempt, p plan, m datadog.AuthMethod) {
+	before, version := a.seen.Record, a.Secret.VersionID
+	if !a.req.Event.Time.IsZero() {
+		lag := max(0, s.Now().Sub(a.req.Event.Time).Milliseconds())
+		a.LagMs = &lag
+	}
+	if p.pinned && before.ID != "" && before.ID != m.ID {
+		a.Warn("the secret pins another auth method than before: " + before.ID + " keeps its last client secret")
+	}
+	if a.done == nil { // the outcome of the first write stands
+		a.Outcome = map[report.Action]report.Outcome{report.Create: report.Created, report.Update: report.Updated, report.Adopt: report.Adopted}[p.action]
+	}
+	if a.Outcome == report.Created {
+		a.Warn("created: attach it to your webhooks in Datadog; the public API cannot")
+	}
+	a.FirstPush = a.FirstPush || before.VersionID != "" && before.VersionID != version
+	a.AuthMethod = &report.AuthMethodRef{ID: m.ID, Name: m.Name, Site: s.Site}
+	digest := m.Digest()
+	if p.write.AccessTokenURL == "" && m.AccessTokenURL != p.after.AccessTokenURL { // edited meanwhile: it is not what was verified
+		digest = p.after.Digest()
+	}
+	a.done = &done{p.action, before, secretstore.Record{ID: m.ID, VersionID: version, Digest: digest, Site: s.Site, State: secretstore.Pushed}}
+}
+
+// lookAgain describes the secret after a round, and reports whether AWSCURRENT is another than the round went by. Then a
+// later read need not wait for the event's version: it was seen, or overtaken.
+func (s *Syncer) lookAgain(ctx context.Context, a *Attempt) (moved bool, err error) {
+	defer a.step("look")()
+	after, err := s.Secrets.Describe(ctx, cmp.Or(a.Secret.ARN, a.req.SecretID))
+	if err != nil {
+		return false, fault.New(fault.SecretsUnavailable, "whether AWSCURRENT moved during the push could not be seen").Because(err)
+	}
+	a.seen, a.looked, a.known.Secret, a.req.Event.VersionID = after, true, nil, ""
+	current := after.Labelled(secretstore.Current)
+	return current != "" && a.Secret.VersionID != "" && current != a.Secret.VersionID, nil
 }

@@ -18,8 +18,8 @@ const (
 	eventGrain = time.Second      // of an event's time
 )
 
-// looks are the waits before each further look at a secret whose reads do not agree, 1.7 s in all.
-var looks = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}
+// waits are those before each further look at a secret whose reads do not agree, 1.7 s in all.
+var waits = []time.Duration{200 * time.Millisecond, 500 * time.Millisecond, time.Second}
 
 // reading is one look at a secret: its labels and, read beside them, the value of AWSCURRENT.
 type reading struct {
@@ -29,38 +29,39 @@ type reading struct {
 	noValue  bool
 }
 
-// read looks at a secret, first at the labels that were seen if any, until the value, the labels and the event name one version, as long as that may help. Secrets
-// Manager is eventually consistent, so a look may be older than the event, or the value older than the labels.
+// read reads a secret until the value, the labels and the event name one version, as long as that may help. Secrets Manager
+// is eventually consistent, so what is read may be older than the event, or the value older than the labels. The first
+// labels are those that were seen, if any.
 func (s *Syncer) read(ctx context.Context, req Request, seen *secretstore.Secret) (reading, error) {
-	for look := 0; ; look++ {
+	for n := 0; ; n++ {
 		describe := s.Secrets.Describe
-		if seen != nil && look == 0 {
+		if seen != nil && n == 0 {
 			describe = func(context.Context, string) (secretstore.Secret, error) { return *seen, nil }
 		}
-		r, err := s.look(ctx, req, describe)
+		r, err := s.readOnce(ctx, req, describe)
 		if err != nil {
 			return r, err
 		}
-		if look == len(looks) || !r.mayChange(req.Event, s.Now()) {
+		if n == len(waits) || !r.mayChange(req.Event, s.Now()) {
 			return r, r.conclude(req.Event, s.Now())
 		}
-		if err := sleep(ctx, looks[look]); err != nil {
+		if err := sleep(ctx, waits[n]); err != nil {
 			return r, err
 		}
 	}
 }
 
-func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Context, string) (secretstore.Secret, error)) (r reading, err error) {
+func (s *Syncer) readOnce(ctx context.Context, req Request, describe func(context.Context, string) (secretstore.Secret, error)) (r reading, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	var valueErr error
 	both.Go(func() error {
 		r.value, valueErr = s.Secrets.Current(ctx, req.SecretID)
-		r.noValue = isCode(valueErr, fault.SecretNotFound)
+		r.noValue = fault.Is(valueErr, fault.SecretNotFound)
 		return nil // the labels say what it means
 	})
 	both.Go(func() (err error) {
 		r.Secret, err = describe(ctx, req.SecretID)
-		if r.noSecret = isCode(err, fault.SecretNotFound); r.noSecret {
+		if r.noSecret = fault.Is(err, fault.SecretNotFound); r.noSecret {
 			return nil
 		}
 		return err
@@ -68,10 +69,10 @@ func (s *Syncer) look(ctx context.Context, req Request, describe func(context.Co
 	if err := both.Wait(); err != nil || r.noSecret {
 		return r, err
 	}
-	if err := errors.Join(s.Scope.Admit(r.Name, req.Home), s.Scope.Admit(r.ARN, req.Home)); err != nil {
+	if err := errors.Join(s.Scope.Admit(r.Name, req.ARNPrefix), s.Scope.Admit(r.ARN, req.ARNPrefix)); err != nil {
 		return r, err
 	}
-	if r.noValue || r.Idle() != "" {
+	if r.noValue || r.idle() != "" {
 		return r, nil
 	}
 	return r, valueErr
@@ -84,27 +85,12 @@ func (r reading) consistent() bool { return r.version() == r.value.VersionID }
 
 func (r reading) fits(e Event) bool { return e.VersionID == "" || e.VersionID == r.version() }
 
-// Idle says why there is nothing to do for the secret, whatever its value.
-func (r reading) Idle() string {
-	if why := Idle(r.Secret); why != noCurrent || r.noValue {
-		return why
+// idle says why there is nothing to do for the secret, if so. A value may be newer than the labels.
+func (r reading) idle() string {
+	if r.version() == "" && !r.noValue && !r.Deleted && !r.Replica {
+		return ""
 	}
-	return "" // the value is newer than the labels
-}
-
-const noCurrent = "the secret has no version labelled AWSCURRENT yet"
-
-// Idle says why there is nothing to do for s, or nothing.
-func Idle(s secretstore.Secret) string {
-	switch {
-	case s.Deleted:
-		return "the secret is marked for deletion"
-	case s.Replica:
-		return "the secret is a replica: the function beside its primary does the work"
-	case s.Labelled(secretstore.Current) == "":
-		return noCurrent
-	}
-	return ""
+	return r.Idle()
 }
 
 // mayChange: another look is worth its while, because
@@ -125,7 +111,7 @@ func (r reading) mayChange(e Event, now time.Time) bool {
 	return !r.fits(e) && r.LastChanged.Before(e.Time.Add(eventGrain)) && now.Sub(e.Time) < eventOld // 3
 }
 
-// conclude says whether the last look will do. What it shows may differ from the event's version for good: the labels
+// conclude says whether the last look will do. What it shows may differ from the event's version permanently: the labels
 // leave out versions that a burst of rotations has overtaken.
 func (r reading) conclude(e Event, now time.Time) error {
 	young := now.Sub(e.Time) < eventOld
@@ -143,19 +129,4 @@ func (r reading) conclude(e Event, now time.Time) error {
 		return fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the value of AWSCURRENT yet")
 	}
 	return nil
-}
-
-func isCode(err error, code fault.Code) bool {
-	return err != nil && fault.From(err).Code == code
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

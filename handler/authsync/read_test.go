@@ -60,7 +60,7 @@ func TestWhatALookShows(t *testing.T) {
 				t.Errorf("mayChange = %v", got)
 			}
 			err := c.r.conclude(c.event, now)
-			if c.code == "" && err != nil || c.code != "" && !isCode(err, c.code) {
+			if c.code == "" && err != nil || c.code != "" && !fault.Is(err, c.code) {
 				t.Errorf("conclude = %v; want %s", err, c.code)
 			}
 			if c.code == fault.SecretNotFound && fault.From(err).Retryable != c.again {

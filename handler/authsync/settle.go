@@ -3,7 +3,9 @@ package authsync
 import (
 	"time"
 
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 const (
@@ -14,11 +16,37 @@ const (
 	RecordGrace = 5 * time.Second
 )
 
-// settles reports whether a push at now of version, AWSCURRENT of s, is the last that it needs: it was pushed before, and
-// no invocation that read another version, nor what it sent, can still be under way. A label that moved of late may have
-// moved away and back, so it forbids that, even where the same version was settled before.
-func settles(s secretstore.Secret, version string, now time.Time) bool {
+// settle decides what the record says of the last write, after which AWSCURRENT was still what was written. An event of
+// late tells that a label moved of late.
+func (a *Attempt) settle() {
+	if a.done == nil || a.done.action != report.Update || a.now().Sub(a.req.Event.Time) < SettleAfter {
+		return
+	}
+	before, secret := a.done.before, a.seen
+	secret.Record = before
+	a.done.record.State = stateAfter(secret, a.Secret.VersionID, a.verdict.Outcome, a.known.Settle, a.started)
+	if a.Outcome == report.Updated && a.done.record.State == secretstore.Settled && before.State != secretstore.Settled {
+		a.Outcome = report.Settled
+	}
+}
+
+// stateAfter says what the record is after an update to version at now: Settled (Unproven, where the token endpoint gave
+// no verdict) if that was the last push that the version needs, else Pushed. It was if
+//
+//  1. the version was recorded before, and does not fail;
+//  2. no label moved of late: one that did may have moved away and back, and what was read in between may still land;
+//  3. it was settled before, or the caller may settle it, and nobody who read another version can still be alive.
+func stateAfter(s secretstore.Secret, version string, verdict tokencheck.Outcome, maySettle bool, now time.Time) secretstore.State {
 	r := s.Record
-	quiet := !s.LastChanged.After(r.At.Add(RecordGrace)) || now.Sub(s.LastChanged) >= SettleAfter
-	return r.VersionID == version && quiet && (r.Settled || now.Sub(r.At) >= SettleAfter)
+	switch {
+	case r.VersionID != version || r.Failing != "": // 1
+		return secretstore.Pushed
+	case s.LastChanged.After(r.At.Add(RecordGrace)) && now.Sub(s.LastChanged) < SettleAfter: // 2
+		return secretstore.Pushed
+	case r.State != secretstore.Settled && !(maySettle && now.Sub(r.At) >= SettleAfter): // 3
+		return secretstore.Pushed
+	case verdict == tokencheck.Inconclusive:
+		return secretstore.Unproven
+	}
+	return secretstore.Settled
 }

@@ -1,5 +1,5 @@
 // Package contract holds what consumers rely on: JSON Schemas of all documents, an OpenAPI description of the HTTP API, and
-// rules for the events. It is for them, and for tests; the function does not use it.
+// sample events. It is for them, and for tests; the function does not use it.
 package contract
 
 import (
@@ -18,12 +18,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Files are the contract: openapi.yaml, rules.yaml, *.schema.json, and an EventBridge event for each kind of result.
+// Files are the contract: openapi.yaml, *.schema.json, and in events an EventBridge event for each kind of result.
 //
-//go:embed *.json openapi.yaml rules.yaml events/*.json
+//go:embed *.json openapi.yaml events/*.json
 var Files embed.FS
 
-// base is where the files lie for one another.
+// base is the URL under which the files refer to one another.
 const base = "contract:///"
 
 var schemas = sync.OnceValue(func() func(pointer string) (*jsonschema.Schema, error) {
@@ -73,7 +73,7 @@ func read(name string) (any, error) {
 	return jsonschema.UnmarshalJSON(bytes.NewReader(text))
 }
 
-// Validate says how document is not what the named schema describes: result, event, reconciliation, status or problem.
+// Validate returns an error that says how document breaks the named schema: result, event, reconciliation, status or problem.
 func Validate(schema string, document []byte) error { return validate(schema+".schema.json", document) }
 
 func validate(pointer string, document []byte) error {
@@ -91,8 +91,8 @@ func validate(pointer string, document []byte) error {
 	return nil
 }
 
-// ValidateHTTP says how an answer is not what the OpenAPI description has for the path, /sync or /status: its status,
-// media type, headers or body.
+// ValidateHTTP returns an error that says how an answer breaks the OpenAPI description of the path, /sync or /status: by its
+// status, media type, headers or body.
 func ValidateHTTP(path string, status int, header http.Header, body []byte) error {
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
@@ -125,7 +125,7 @@ func ValidateHTTP(path string, status int, header http.Header, body []byte) erro
 	return validate(pointer+"/content/"+escape(kind)+"/schema", body)
 }
 
-// response is of OpenAPI.
+// response is a response object of OpenAPI.
 type response struct {
 	Ref     string `json:"$ref"`
 	Headers map[string]struct{ Required bool }
@@ -147,7 +147,7 @@ var description = sync.OnceValue(func() (d struct {
 	return d
 })
 
-// responseOf also returns where the description of the response stands.
+// responseOf returns the response that is described for a status of path, and its place in the files.
 func responseOf(path, status string) (response, string, error) {
 	for method, operation := range description().Paths[path] { // each path has one
 		found, known := operation.Responses[status]

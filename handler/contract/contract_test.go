@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
+	"path"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,11 +17,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
+	"datadog-webhook-auth-sync/handler/report"
 )
+
+// That every answer and event follows the schemas is what the tests of handler and cmd/demo hold. These hold that the
+// schemas promise no more than the code has, and that they refuse what they should.
 
 // at is what stands in a file of the contract below these names.
 func at(t *testing.T, file string, names ...string) (found any) {
@@ -56,60 +55,23 @@ func texts(list any) (all []string) {
 
 func sameSet(t *testing.T, what string, schema, code []string) {
 	t.Helper()
-	slices.Sort(schema)
-	slices.Sort(code)
-	if diff := cmp.Diff(schema, code); diff != "" || len(code) == 0 {
+	if diff := cmp.Diff(slices.Sorted(slices.Values(schema)), slices.Sorted(slices.Values(code))); diff != "" {
 		t.Errorf("%s (-schema +code):\n%s", what, diff)
 	}
 }
 
-// constants are the values of a package's string constants of a type or, where the type is empty, of a beginning of names.
-func constants(t *testing.T, folder, typ, beginning string) (values []string) {
-	t.Helper()
-	files, _ := filepath.Glob(filepath.Join("..", folder, "*.go"))
-	for _, file := range files {
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
-			spec, ok := n.(*ast.ValueSpec)
-			if !ok || len(spec.Values) != 1 {
-				return true
-			}
-			of, _ := spec.Type.(*ast.Ident)
-			literal, isLiteral := spec.Values[0].(*ast.BasicLit)
-			if isLiteral && (typ != "" && of != nil && of.Name == typ || typ == "" && strings.HasPrefix(spec.Names[0].Name, beginning)) {
-				value, _ := strconv.Unquote(literal.Value)
-				values = append(values, value)
-			}
-			return true
-		})
-	}
-	return values
-}
-
-func without(values []string, some ...string) []string {
-	return slices.DeleteFunc(values, func(v string) bool { return slices.Contains(some, v) })
-}
-
-func TestEnumsAreThoseOfTheCode(t *testing.T) {
-	const result = "result.schema.json"
-	outcomes := texts(at(t, result, "properties", "outcome", "enum"))
-	sameSet(t, "outcome", outcomes, constants(t, "authsync", "Outcome", ""))
-	verdicts := append(constants(t, "tokencheck", "Outcome", ""), constants(t, "authsync", "", "verification")...)
-	sameSet(t, "verification", texts(at(t, result, "properties", "verification", "enum")), without(verdicts, "none"))
-	sameSet(t, "plan.action", texts(at(t, result, "properties", "plan", "properties", "action", "enum")), without(constants(t, "authsync", "Action", ""), "list"))
-	one := []string{"status.schema.json", "$defs", "secretStatus", "properties"}
-	sameSet(t, "state", texts(at(t, one[0], append(one[1:], "state", "enum")...)), constants(t, "fleet", "State", ""))
-	sameSet(t, "reason", texts(at(t, one[0], append(one[1:], "reasons", "items", "enum")...)), constants(t, "fleet", "Reason", ""))
-
-	var table, stated []string
-	var retryable []string
+func TestCodesAreThoseOfTheTable(t *testing.T) {
+	// A sync never ends with these.
+	notOfSyncs := []fault.Code{fault.UnsupportedEvent, fault.Forbidden, fault.NotFound, fault.MethodNotAllowed, fault.PayloadTooLarge,
+		fault.UnsupportedMediaType, fault.RotationRefused, fault.PublishFailed}
+	var all, retryable, ofSyncs, described []string
 	for _, row := range fault.Table {
-		table = append(table, fmt.Sprint(row.Status, row.Code))
+		all = append(all, fmt.Sprint(row.Status, row.Code))
 		if row.Retryable {
 			retryable = append(retryable, string(row.Code))
+		}
+		if !slices.Contains(notOfSyncs, row.Code) {
+			ofSyncs = append(ofSyncs, string(row.Code))
 		}
 	}
 	for _, branch := range at(t, "problem.schema.json", "oneOf").([]any) {
@@ -120,56 +82,12 @@ func TestEnumsAreThoseOfTheCode(t *testing.T) {
 			codes = []string{fmt.Sprint(one)}
 		}
 		for _, code := range codes {
-			stated = append(stated, fmt.Sprint(status, code))
+			described = append(described, fmt.Sprint(status, code))
 		}
 	}
-	sameSet(t, "problem's status and code", stated, table)
-	sameSet(t, "retryable", texts(at(t, result, "$defs", "retryable", "if", "properties", "code", "enum")), retryable)
-
-	// What a sync never ends with.
-	elsewhere := []string{"unsupported_event", "forbidden", "not_found", "method_not_allowed", "payload_too_large",
-		"unsupported_media_type", "rotation_refused", "publish_failed"}
-	sameSet(t, "a result's error.code", append(texts(at(t, result, "properties", "error", "properties", "code", "enum")), elsewhere...), constants(t, "fault", "Code", ""))
-}
-
-// What the code has no constants for is looked for in what it says.
-func TestEnumsAreThoseOfTheAnswers(t *testing.T) {
-	f := newFunction()
-	samples, err := filepath.Glob("../../events/*.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, sample := range append([]string{"../../events/direct-reconcile.json"}, samples...) { // while the secret is due
-		text, err := os.ReadFile(sample)
-		if err != nil {
-			t.Fatal(err)
-		}
-		payload := strings.ReplaceAll(string(text), "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf", f.arn)
-		if _, err := f.invoke(t.Context(), payload); err != nil && !strings.Contains(sample, "rotation-step") {
-			t.Error(sample, err)
-		}
-	}
-	triggers := map[string]bool{}
-	for _, e := range f.bus.Events() {
-		var res authsync.Result
-		if err := json.Unmarshal([]byte(*e.Detail), &res); err != nil {
-			t.Fatal(err)
-		}
-		triggers[res.Trigger.Type] = true
-	}
-	const result = "result.schema.json"
-	sameSet(t, "trigger.type", texts(at(t, result, "properties", "trigger", "properties", "type", "enum")), slices.Collect(maps.Keys(triggers)))
-
-	var planned authsync.Result
-	text, err := newFunction().invoke(t.Context(), `{"action":"sync","dryRun":true,"secretId":"`+secretName+`"}`)
-	if err != nil || json.Unmarshal(text, &planned) != nil || planned.Plan == nil {
-		t.Fatalf("%s, %v", text, err)
-	}
-	var attributes []string
-	for _, change := range planned.Plan.Changes {
-		attributes = append(attributes, change.Attribute)
-	}
-	sameSet(t, "attribute", texts(at(t, result, "$defs", "change", "properties", "attribute", "enum")), attributes)
+	sameSet(t, "status and code of a problem", described, all)
+	sameSet(t, "retryable codes", texts(at(t, "result.schema.json", "$defs", "retryable", "if", "properties", "code", "enum")), retryable)
+	sameSet(t, "error.code of a result", texts(at(t, "result.schema.json", "properties", "error", "properties", "code", "enum")), ofSyncs)
 }
 
 func TestFieldsAreThoseOfTheCode(t *testing.T) {
@@ -177,12 +95,14 @@ func TestFieldsAreThoseOfTheCode(t *testing.T) {
 		document any
 		schema   []string
 	}{
-		{authsync.Result{}, []string{"result.schema.json"}},
-		{authsync.SecretRef{}, []string{"result.schema.json", "$defs", "secret"}},
-		{authsync.AuthMethodRef{}, []string{"result.schema.json", "$defs", "authMethod"}},
-		{authsync.Trigger{}, []string{"result.schema.json", "properties", "trigger"}},
-		{authsync.Plan{}, []string{"result.schema.json", "properties", "plan"}},
-		{authsync.Change{}, []string{"result.schema.json", "$defs", "change"}},
+		{report.Result{}, []string{"result.schema.json"}},
+		{report.SecretRef{}, []string{"result.schema.json", "$defs", "secret"}},
+		{report.AuthMethodRef{}, []string{"result.schema.json", "$defs", "authMethod"}},
+		{report.Trigger{}, []string{"result.schema.json", "properties", "trigger"}},
+		{report.Plan{}, []string{"result.schema.json", "properties", "plan"}},
+		{report.Change{}, []string{"result.schema.json", "$defs", "change"}},
+		{report.Held{}, []string{"result.schema.json", "properties", "held"}},
+		{report.Failure{}, []string{"result.schema.json", "$defs", "failure"}},
 		{fault.Error{}, []string{"result.schema.json", "properties", "error"}},
 		{fleet.Reconciliation{}, []string{"reconciliation.schema.json"}},
 		{fleet.Status{}, []string{"status.schema.json"}},
@@ -200,173 +120,146 @@ func TestFieldsAreThoseOfTheCode(t *testing.T) {
 				always = append(always, name)
 			}
 		}
-		sameSet(t, strings.Join(c.schema, "/"), slices.Collect(maps.Keys(schema["properties"].(map[string]any))), all)
-		if diff := cmp.Diff(slices.Sorted(slices.Values(texts(schema["required"]))), slices.Sorted(slices.Values(always))); diff != "" {
-			t.Errorf("required in %q (-schema +code):\n%s", c.schema, diff)
-		}
-		if schema["additionalProperties"] != false {
-			t.Errorf("%q is open", c.schema)
-		}
+		what := strings.Join(c.schema, "/")
+		sameSet(t, what, slices.Collect(maps.Keys(schema["properties"].(map[string]any))), all)
+		sameSet(t, "required in "+what, texts(schema["required"]), always)
 	}
 }
 
 func TestEveryStatusIsDescribed(t *testing.T) {
-	described := map[string]bool{}
+	described := map[int]bool{}
 	for path, method := range map[string]string{"/sync": "post", "/status": "get"} {
 		for status := range at(t, "openapi.yaml", "paths", path, method, "responses").(map[string]any) {
-			described[status] = true
-			code, _ := strconv.Atoi(status)
-			for _, kind := range []string{"application/json", "application/problem+json"} {
-				header := http.Header{"Content-Type": {kind}, "Allow": {"GET"}}
-				if code != http.StatusMethodNotAllowed {
-					header.Del("Allow")
+			code, err := strconv.Atoi(status)
+			if err != nil {
+				t.Fatal(err)
+			}
+			described[code] = true
+			for _, kind := range []string{"application/json", "application/problem+json", "text/html"} {
+				header := http.Header{"Content-Type": {kind}}
+				if code == http.StatusMethodNotAllowed {
+					header.Set("Allow", "GET")
 				}
-				// Nothing is described as an array: it must be refused for that alone.
-				if err := contract.ValidateHTTP(path, code, header, []byte("[]")); err == nil || !strings.Contains(err.Error(), "got array") && !strings.Contains(err.Error(), "answers "+status+" with "+kind) {
+				// No body is an array, so this one must be refused for that, or the kind for what it is.
+				if err := contract.ValidateHTTP(path, code, header, []byte("[]")); err == nil ||
+					!strings.Contains(err.Error(), "got array") && !strings.Contains(err.Error(), "answers "+status+" with "+kind) {
 					t.Errorf("%s %s %s: %v", path, status, kind, err)
 				}
 			}
 		}
 	}
 	for _, row := range fault.Table {
-		if !described[strconv.Itoa(row.Status)] {
+		if !described[row.Status] {
 			t.Errorf("%d is not described", row.Status)
 		}
 	}
 }
 
-// Documents that differ from a good one in one thing that must not be.
+// TestSchemasRefuse edits one thing of a document that the schema accepts.
 func TestSchemasRefuse(t *testing.T) {
 	const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf"
-	problem := `{"type":"about:blank","title":"Not Found","status":404,"detail":"No.","code":"not_found","retryable":false,"requestId":"r"}`
-	status := `{"secrets":[{"secret":{"arn":"` + arn + `","name":"p","versionId":"v"},"authMethod":{"id":"9c8b7a69-5f4e-4d3c-8b2a-190817263544","name":"p","site":"s"},"state":"in_step","reasons":[],"recordedVersionId":"v","pushedAt":"2026-01-15T03:12:44Z"}]}`
-	reconciliation := `{"schemaVersion":"1","requestId":"r","dryRun":false,"secrets":1,"inStep":0,"settling":0,"due":1,"outcomes":{"skipped":1},"leftOver":0,"durationMs":1}`
-	for _, c := range []struct{ schema, document, old, new string }{
-		{"event", event(t, "updated"), `"accepted"`, `"rejected"`},
-		{"event", event(t, "updated"), `"updated"`, `"settled"`},
-		{"event", event(t, "updated"), `"updated"`, `"refreshed"`},
-		{"event", event(t, "updated"), `"label"`, `"http"`}, // which has no lag
-		{"event", event(t, "updated"), `"id":"9c8b7a69-5f4e-4d3c-8b2a-190817263544",`, ``},
-		{"event", event(t, "updated"), `"9c8b7a69-5f4e-4d3c-8b2a-190817263544"`, `"42"`},
-		{"event", event(t, "updated"), `"previousSecretSafeToRevoke":false`, `"previousSecretSafeToRevoke":true`},
-		{"event", event(t, "updated"), `"durationMs":412`, `"durationMs":412,"client_secret":"x"`},
-		{"event", event(t, "updated"), `"durationMs":412`, `"durationMs":412,"plan":{"action":"update","changes":[{"attribute":"client_secret"}]}`},
-		{"event", event(t, "updated"), `"detail":`, `"details":`},
-		{"event", event(t, "updated"), "Synced", "Sync Failed"},
-		{"event", event(t, "settled"), `"recorded"`, `"off"`},
-		{"event", event(t, "settled"), `"type":"reconcile"`, `"type":"label"`},
-		{"event", event(t, "failed"), `"failed"`, `"skipped"`},
-		{"event", event(t, "failed"), `"retryable":false`, `"retryable":true`},
-		{"event", event(t, "failed"), `"secret_invalid"`, `"secret_not_found"`},
-		{"event", event(t, "failed"), `"secret_invalid"`, `"forbidden"`},
-		{"event", event(t, "failed"), `"error":`, `"fault":`},
-		{"problem", problem, `404`, `405`},
-		{"problem", problem, `"not_found"`, `"no_such_code"`},
-		{"problem", problem, `"retryable":false`, `"retryable":true`},
-		{"problem", problem, `"requestId"`, `"id"`},
-		{"status", status, `"in_step"`, `"due"`},
-		{"status", status, `[],"rec`, `["record_old"],"rec`},
-		{"status", status, `"recordedVersionId":"v",`, ``},
-		{"status", status, `"versionId":"v"`, `"version":"v"`},
-		{"reconciliation", reconciliation, `"skipped"`, `"planned"`},
-		{"reconciliation", reconciliation, `"skipped"`, `"idle"`},
-		{"reconciliation", reconciliation, `"leftOver":0`, `"leftOver":0,"plans":[]`},
+	documents := map[string]string{
+		"problem": `{"type":"about:blank","title":"Not Found","status":404,"detail":"No.","code":"not_found","retryable":false,"requestId":"r"}`,
+		"status": `{"secrets":[{"secret":{"arn":"` + arn + `","name":"p","versionId":"v"},"authMethod":{"id":"9c8b7a69-5f4e-4d3c-8b2a-190817263544","site":"s"},` +
+			`"state":"in_sync","reasons":[],"recordedVersionId":"v","settled":true,"pushedAt":"2026-01-15T03:12:44Z"}]}`,
+		"reconciliation": `{"schemaVersion":"1","requestId":"r","dryRun":false,"secrets":1,"inSync":0,"settling":0,"outOfSync":1,"outcomes":{"skipped":1},` +
+			`"failing":0,"atRisk":0,"leftOver":0,"durationMs":1}`,
+	}
+	maps.Copy(documents, sampleEvents(t))
+	for _, c := range []struct{ document, old, new string }{
+		{"updated", `"updated"`, `"settled"`},
+		{"updated", `"updated"`, `"refreshed"`},
+		{"updated", `"accepted"`, `"rejected"`},
+		{"updated", `"label"`, `"http"`}, // which has no lag
+		{"updated", `"id":"9c8b7a69-5f4e-4d3c-8b2a-190817263544",`, ``},
+		{"updated", `"9c8b7a69-5f4e-4d3c-8b2a-190817263544"`, `"42"`},
+		{"updated", `"previousSecretSafeToRevoke":false`, `"previousSecretSafeToRevoke":true`},
+		{"updated", `"durationMs":412`, `"durationMs":412,"client_secret":"x"`},
+		{"updated", `"durationMs":412`, `"durationMs":412,"plan":{"action":"update","changes":[{"attribute":"client_secret"}]}`},
+		{"updated", `"durationMs":412`, `"durationMs":412,"held":{"versionId":"v","verification":"accepted"}`},
+		{"updated", `payments: updated`, `<b>payments</b>`},
+		{"updated", `"detail":`, `"details":`},
+		{"updated", "Synced", "Sync Failed"},
+		{"recovered", `"since":"2026-01-15T03:12:45Z"`, `"since":"last night"`},
+		{"recovered", `"since":`, `"lost":true,"since":`},
+		{"settled", `"accepted"`, `"off"`},
+		{"settled", `"type":"reconcile"`, `"type":"label"`},
+		{"settled", `"previousSecretSafeToRevoke":true`, `"previousSecretSafeToRevoke":false`},
+		{"failed", `"durationMs"`, `"recovered":{"code":"deadline","since":"2026-01-15T03:12:45Z"},"durationMs"`},
+		{"failed", `"verification":"rejected"`, `"verification":"off"`},
+		{"failed", `"failed"`, `"skipped"`},
+		{"failed", `"error":`, `"fault":`},
+		{"failed-invalid", `"retryable":false`, `"retryable":true`},
+		{"failed-invalid", `"code":"secret_invalid"`, `"code":"secret_not_found"`},
+		{"failed-invalid", `"code":"secret_invalid"`, `"code":"forbidden"`},
+		{"failed-lost", `"held":{"versionId":"0a1b2c3d-4e5f-4607-8899-aabbccddeeff",`, `"held":{`},
+		{"problem", `404`, `405`},
+		{"problem", `"not_found"`, `"no_such_code"`},
+		{"problem", `"retryable":false`, `"retryable":true`},
+		{"problem", `"requestId"`, `"id"`},
+		{"status", `"in_sync"`, `"out_of_sync"`},
+		{"status", `[],"rec`, `["record_old"],"rec`},
+		{"status", `"recordedVersionId":"v",`, ``},
+		{"status", `"in_sync","reasons":[]`, `"out_of_sync","reasons":["failing"]`}, // without failing
+		{"status", `"in_sync","reasons":[]`, `"settling","reasons":["settling"]`},   // but settled
+		{"status", `"versionId":"v"`, `"version":"v"`},
+		{"reconciliation", `"skipped"`, `"planned"`},
+		{"reconciliation", `"skipped"`, `"idle"`},
+		{"reconciliation", `"leftOver":0`, `"leftOver":0,"plans":[]`},
 	} {
-		if err := contract.Validate(c.schema, []byte(c.document)); err != nil {
+		schema := c.document
+		if documents[c.document][:12] == `{"version":"` {
+			schema = "event"
+		}
+		if err := contract.Validate(schema, []byte(documents[c.document])); err != nil {
 			t.Fatal(err)
 		}
-		edited := strings.Replace(c.document, c.old, c.new, 1)
-		if err := contract.Validate(c.schema, []byte(edited)); err == nil || edited == c.document {
-			t.Errorf("%s for %s is no fault in %s", c.new, c.old, c.schema)
+		edited := strings.Replace(documents[c.document], c.old, c.new, 1)
+		if err := contract.Validate(schema, []byte(edited)); err == nil || edited == documents[c.document] {
+			t.Errorf("%s for %s is no fault in %s", c.new, c.old, c.document)
 		}
 	}
 }
 
-// event is a sample, without white space.
-func event(t *testing.T, name string) string {
+// sampleEvents are the files of events, by their names, without white space.
+func sampleEvents(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := contract.Files.ReadFile("events/" + name + ".json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		t.Fatal(name, err)
-	}
-	return compact.String()
-}
-
-func TestRules(t *testing.T) {
-	rules := map[string]string{ // event → the rules that it must match
-		"created": "SyncedToChat", "updated": "SyncedToChat", "settled": "OldSecretToRotator", "settled-unproven": "",
-		"failed": "PermanentFailureToPager", "failed-retryable": "",
-	}
 	files, err := fs.Glob(contract.Files, "events/*.json")
-	if err != nil || len(files) != len(rules) {
-		t.Errorf("%d events, %v; want %d", len(files), err, len(rules))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no sample events: ", err)
 	}
-	resources := at(t, "rules.yaml", "Resources").(map[string]any)
-	for name, want := range rules {
-		text := event(t, name)
-		if err := contract.Validate("event", []byte(text)); err != nil {
-			t.Error(name, err)
-		}
-		var e map[string]any
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
+	events := map[string]string{}
+	for _, file := range files {
+		text, err := contract.Files.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-		var matched []string
-		for rule, resource := range resources {
-			r := resource.(map[string]any)
-			if r["Type"] != "AWS::Events::Rule" {
-				continue
-			}
-			properties := r["Properties"].(map[string]any)
-			if !matches(t, properties["EventPattern"].(map[string]any), e) {
-				continue
-			}
-			matched = append(matched, rule)
-			inputIsThere(t, properties["Targets"].([]any)[0].(map[string]any), e)
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, text); err != nil {
+			t.Fatal(file, err)
 		}
-		if got := strings.Join(matched, " "); got != want {
-			t.Errorf("%s matches %q; want %q", name, got, want)
-		}
+		events[strings.TrimSuffix(path.Base(file), ".json")] = compact.String()
 	}
+	return events
 }
 
-// matches is EventBridge's matching, as far as the rules need it: lists of values, one of which must be the event's.
-func matches(t *testing.T, pattern, event map[string]any) bool {
-	for name, want := range pattern {
-		switch want := want.(type) {
-		case map[string]any:
-			inner, ok := event[name].(map[string]any)
-			if !ok || !matches(t, want, inner) {
-				return false
-			}
-		case []any:
-			if !slices.Contains(want, event[name]) {
-				return false
-			}
-		default:
-			t.Fatalf("EventBridge takes no %T in a pattern, at %s", want, name)
+// TestStatusOfWhatTheListLacks asks for a status within the 10 s for which a list of auth methods is kept that is older than
+// the auth method.
+func TestStatusOfWhatTheListLacks(t *testing.T) {
+	f := newFunction()
+	for _, payload := range []string{`{"action":"status"}`, `{"action":"sync","secretId":"` + secretName + `"}`, `{"action":"status","state":"settling"}`} {
+		answer, err := f.invoke(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	return true
-}
-
-// inputIsThere looks for what a target's input takes from the event.
-func inputIsThere(t *testing.T, target, event map[string]any) {
-	t.Helper()
-	transformer, _ := target["InputTransformer"].(map[string]any)
-	paths, _ := transformer["InputPathsMap"].(map[string]any)
-	for name, path := range paths {
-		var found any = event
-		for _, step := range strings.Split(strings.TrimPrefix(path.(string), "$."), ".") {
-			members, _ := found.(map[string]any)
-			found = members[step]
-		}
-		if found == nil || !strings.Contains(transformer["InputTemplate"].(string), "<"+name+">") {
-			t.Errorf("the target %v takes %s, which the event does not have or the text does not use", target["Id"], path)
+		if strings.Contains(payload, "settling") {
+			var status fleet.Status
+			if err := json.Unmarshal(answer, &status); err != nil || len(status.Secrets) != 1 {
+				t.Errorf("%s, %v: want one secret", answer, err)
+			}
+			if err := contract.Validate("status", answer); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -46,7 +46,7 @@ func newFunction() *function {
 	}
 	return &function{bus: bus, arn: arn, Handler: handler.New(
 		handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys, AppKeySecretARN: keys,
-			Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Region: "us-east-1", FunctionName: "sync"},
+			Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"},
 		handler.Outside{Secrets: secrets, Bus: bus, Datadog: standin.Hosts{"api.datadoghq.com": datadog},
 			Tokens: standin.Hosts{"idp.example.com": tokens}, Log: io.Discard})}
 }

@@ -5,6 +5,8 @@ package datadog
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 
@@ -42,6 +44,30 @@ type Write struct {
 	Scope          *string
 }
 
+// With is m as it will be once w is written over it.
+func (m AuthMethod) With(w Write) AuthMethod {
+	m.Name = cmp.Or(w.Name, m.Name)
+	m.AccessTokenURL = cmp.Or(w.AccessTokenURL, m.AccessTokenURL)
+	m.ClientID = cmp.Or(w.ClientID, m.ClientID)
+	if w.Audience != nil {
+		m.Audience = *w.Audience
+	}
+	if w.Scope != nil {
+		m.Scope = *w.Scope
+	}
+	return m
+}
+
+// Digest tells apart auth methods that differ in a readable attribute. It has 16 hex digits.
+func (m AuthMethod) Digest() string {
+	attributes, err := json.Marshal([]string{m.Name, m.AccessTokenURL, m.ClientID, m.Audience, m.Scope})
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	sum := sha256.Sum256(attributes)
+	return hex.EncodeToString(sum[:8])
+}
+
 // List returns every OAuth2 auth method of the organisation; Datadog does not page them.
 func (c *Client) List(ctx context.Context) ([]AuthMethod, error) {
 	body, err := c.do(ctx, call{method: http.MethodGet, path: listPath + "?include=" + protocol, want: http.StatusOK})
@@ -59,13 +85,13 @@ func (c *Client) Get(ctx context.Context, id string) (AuthMethod, error) {
 
 // Create makes an auth method. Names are unique: one that exists is answered 409.
 func (c *Client) Create(ctx context.Context, w Write) (AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodPost, path: methodPath, body: w, want: http.StatusCreated})
+	body, err := c.do(ctx, call{method: http.MethodPost, path: methodPath, body: w.encode(), secret: w.ClientSecret, want: http.StatusCreated})
 	return decodeOne(body, "", http.StatusCreated, err)
 }
 
 // Update changes what w states of an auth method, and nothing else.
 func (c *Client) Update(ctx context.Context, id string, w Write) (AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodPatch, path: methodPath + "/" + id, body: w, want: http.StatusOK})
+	body, err := c.do(ctx, call{method: http.MethodPatch, path: methodPath + "/" + id, body: w.encode(), secret: w.ClientSecret, want: http.StatusOK})
 	return decodeOne(body, id, http.StatusOK, err)
 }
 
@@ -128,7 +154,7 @@ func decodeOne(body []byte, id string, status int, err error) (AuthMethod, error
 	return m, nil
 }
 
-// decodeList reads the answer to a List: data tells each auth method's protocol alone, included the rest of it. An auth
+// decodeList reads the answer to a List: data tells only each auth method's protocol, included the rest of it. An auth
 // method in data that included does not show would make a later decision blind to it, so that is an error; and so is an
 // item that tells no protocol.
 func decodeList(body []byte) ([]AuthMethod, error) {

@@ -73,26 +73,15 @@ func NewKeyring(fetch func(context.Context) (Keys, error)) *Keyring {
 	return &Keyring{fetch: fetch, turn: make(chan struct{}, 1)}
 }
 
-// Warm reads the keys before they are needed. A failure is not kept: the first use reads them again.
-func (k *Keyring) Warm(ctx context.Context) { _, _ = k.get(ctx) }
-
-func (k *Keyring) get(ctx context.Context) (Keys, error) {
-	return k.renewIf(ctx, func(Keys) bool { return false })
-}
-
-// renew reads the keys again, unless somebody else did since refused were handed out.
-func (k *Keyring) renew(ctx context.Context, refused Keys) (Keys, error) {
-	return k.renewIf(ctx, refused.equal)
-}
-
-func (k *Keyring) renewIf(ctx context.Context, stale func(Keys) bool) (Keys, error) {
+// get returns the keys, read again if they are still those that were refused.
+func (k *Keyring) get(ctx context.Context, refused Keys) (Keys, error) {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()
 	case <-ctx.Done():
 		return Keys{}, ctx.Err()
 	}
-	if k.keys != nil && !stale(*k.keys) {
+	if k.keys != nil && !k.keys.equal(refused) {
 		return *k.keys, nil
 	}
 	keys, err := k.fetch(ctx)

@@ -111,7 +111,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 				return "", errors.New("no keys")
 			}
 			if warm {
-				b.ring.Warm(context.Background())
+				b.Client.Warm(context.Background())
 			}
 			_, err := b.List(context.Background())
 			if fmt.Sprint(err) != tc.err && (err != nil || tc.err != "") || len(b.Calls()) != tc.calls || b.fetches != tc.fetches {
@@ -149,7 +149,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t)
 			b.fetch = func(int) (string, error) { time.Sleep(time.Minute); return "right", nil }
-			go b.ring.Warm(context.Background())
+			go b.Client.Warm(context.Background())
 			synctest.Wait()
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			defer cancel()

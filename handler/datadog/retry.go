@@ -41,41 +41,39 @@ func retry(e *Error, method string, attempt int, tried, left time.Duration) (wai
 	return 0, false // 4
 }
 
-// pace keeps every user of a client from calls that a rate limit, which one of them met, would refuse. Datadog limits each
-// endpoint on its own, and methods tell ours apart well enough.
-type pace struct {
+// rateLimiter keeps every user of a client from calls that a rate limit, which one of them met, would refuse. Datadog
+// limits each endpoint on its own, and methods tell ours apart well enough.
+type rateLimiter struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by method
 }
 
 // note learns from an answer that nothing remains of the limit. A reset too far away to be waited for is left to Datadog
 // to tell again.
-func (p *pace) note(method string, resp *http.Response) {
+func (l *rateLimiter) note(method string, resp *http.Response) {
 	wait := reset(resp.Header, time.Now())
 	spent := resp.StatusCode == http.StatusTooManyRequests || resp.Header.Get("X-RateLimit-Remaining") == "0"
 	if !spent || wait <= 0 || wait > maxReset {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until == nil {
-		p.until = map[string]time.Time{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.until == nil {
+		l.until = map[string]time.Time{}
 	}
-	p.until[method] = time.Now().Add(wait)
+	l.until[method] = time.Now().Add(wait)
 }
 
-func (p *pace) wait(method string) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Until(p.until[method])
+func (l *rateLimiter) wait(method string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.until[method])
 }
 
 // sleep ends early when ctx does; the call that follows then says so.
 func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

@@ -4,6 +4,8 @@ package eventbus
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +23,14 @@ const (
 	maxAttempts = 4
 	firstWait   = 100 * time.Millisecond
 )
+
+// codes are those that an error repeats, and with them the words of a refused call. Any other may be anything, and the words
+// beside it may quote the request with its session token.
+// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
+var codes = []string{"AccessDeniedException", "ExpiredTokenException", "InternalException", "InternalFailure",
+	"InvalidAccountIdException", "InvalidArgument", "MalformedDetail", "NotAuthorizedForDetailTypeException",
+	"NotAuthorizedForSourceException", "RedactionFailure", "ResourceNotFoundException", "ThrottlingException",
+	"UnrecognizedClientException", "ValidationException"}
 
 // API is what a Bus uses of the SDK's client.
 type API interface {
@@ -58,18 +68,21 @@ func (b *Bus) Publish(ctx context.Context, e Event) error {
 	for attempt := 1; ; attempt++ {
 		out, err := b.api.PutEvents(ctx, in)
 		if err != nil {
-			code := "no answer"
-			if answer, ok := errors.AsType[smithy.APIError](err); ok {
-				code = answer.ErrorCode()
+			if answer, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(codes, answer.ErrorCode()) {
+				words := fmt.Errorf("%s: %s", answer.ErrorCode(), answer.ErrorMessage())
+				return fault.New(fault.PublishFailed, "EventBridge: %s", answer.ErrorCode()).Because(words)
 			}
-			return fault.New(fault.PublishFailed, "EventBridge: %s", code).Because(err)
+			cause := fault.Unanswered(err)
+			return fault.New(fault.PublishFailed, "EventBridge: %v", cause).Because(cause)
 		}
 		if out.FailedEntryCount == 0 {
 			return nil
 		}
-		code := ""
+		code := "an unknown code"
 		for _, entry := range out.Entries {
-			code += aws.ToString(entry.ErrorCode)
+			if slices.Contains(codes, aws.ToString(entry.ErrorCode)) {
+				code = *entry.ErrorCode
+			}
 		}
 		passing := code == "ThrottlingException" || code == "InternalFailure" || code == "InternalException"
 		if !passing || attempt == maxAttempts {

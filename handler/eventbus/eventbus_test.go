@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func TestPublish(t *testing.T) {
 	answers := func(list ...eventbustest.Answer) []eventbustest.Answer { return list }
 	entry := func(code string) eventbustest.Answer { return eventbustest.Answer{Codes: []string{code}} }
 	throttled := entry("ThrottlingException")
-	lost := errors.New("canary of a third party: connection reset")
+	lost := fmt.Errorf("canary of a third party: %w", syscall.ECONNREFUSED)
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "canary"}
 	for name, tc := range map[string]struct {
 		answers []eventbustest.Answer // one a call, the last for good
@@ -46,8 +47,10 @@ func TestPublish(t *testing.T) {
 		"an entry refused for good":      {answers(entry("NotAuthorizedForSourceException"), entry("")), 0, 1, 0, "publish_failed: EventBridge refused the event: NotAuthorizedForSourceException", 0},
 		"throttled, then refused":        {answers(throttled, entry("MalformedDetail")), 0, 2, 0, "publish_failed: EventBridge refused the event: MalformedDetail", 100 * time.Millisecond},
 		"the call refused":               {answers(eventbustest.Answer{Err: denied}), 0, 1, 0, "publish_failed: EventBridge: AccessDeniedException", 0},
-		"no answer":                      {answers(eventbustest.Answer{Err: lost}), 0, 1, 0, "publish_failed: EventBridge: no answer", 0},
-		"a lost answer":                  {answers(eventbustest.Answer{Err: lost, Lost: true}), 0, 1, 1, "publish_failed: EventBridge: no answer", 0},
+		"no answer":                      {answers(eventbustest.Answer{Err: lost}), 0, 1, 0, "publish_failed: EventBridge: it refused the connection", 0},
+		"a code of nobody's":             {answers(eventbustest.Answer{Err: &smithy.GenericAPIError{Code: "canary"}}), 0, 1, 0, "publish_failed: EventBridge: it answered what is not HTTP", 0},
+		"an entry's code of nobody's":    {answers(entry("canary")), 0, 1, 0, "publish_failed: EventBridge refused the event: an unknown code", 0},
+		"a lost answer":                  {answers(eventbustest.Answer{Err: lost, Lost: true}), 0, 1, 1, "publish_failed: EventBridge: it refused the connection", 0},
 		"the deadline between two calls": {answers(throttled), 300*time.Millisecond - 1, 2, 0, "publish_failed: the time ran out while EventBridge refused the event: ThrottlingException", 300*time.Millisecond - 1},
 		"a call just before it":          {answers(throttled, throttled, entry("")), 300*time.Millisecond + 1, 3, 1, "", 300 * time.Millisecond},
 	} {

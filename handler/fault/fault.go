@@ -47,7 +47,7 @@ type Row struct {
 	Hint      string // what to do about it
 }
 
-// Table holds every code once; README's table is made from it.
+// Table holds every code once; the table in the documents is made from it.
 var Table = []Row{
 	{BadRequest, http.StatusBadRequest, false, "the request is malformed", "Correct the request as the message says."},
 	{UnsupportedEvent, http.StatusBadRequest, false, "the payload is none that this function knows", "Compare it with the samples in events/."},
@@ -56,23 +56,26 @@ var Table = []Row{
 	{MethodNotAllowed, http.StatusMethodNotAllowed, false, "the path has no such method", "Use the method in the Allow header."},
 	{PayloadTooLarge, http.StatusRequestEntityTooLarge, false, "the body is over 64 KiB", "Send only secretId and dryRun."},
 	{UnsupportedMediaType, http.StatusUnsupportedMediaType, false, "the body is not JSON", "Send Content-Type: application/json."},
-	{RotationRefused, http.StatusConflict, false, "the rotation step does not fit the secret's state", "Stage a credential, then rotate, as the message shows."},
-	{SecretOutOfScope, http.StatusForbidden, false, "not under the prefix, of another account or region, or a key secret", "Name the secret under SecretNamePrefix, in the function's account and region."},
-	{SecretAccessDenied, http.StatusForbidden, true, "IAM or KMS refused the secret", "Check the function's role, the secret's resource policy, and that the secret's KMS key is in KmsKeyArns and its key policy admits the role."},
-	{SecretNotFound, http.StatusNotFound, false, "there is no such secret", "Check the name; a secret restored or recreated sends an event of its own."},
-	{SecretInvalid, http.StatusUnprocessableEntity, false, "the secret's value does not follow the format", "Correct the named fields and store a new version."},
-	{CredentialRejected, http.StatusUnprocessableEntity, true, "the token endpoint refused the credential; Datadog keeps the old one", "Check that the identity provider knows the new client secret; it may need minutes to honour it."},
-	{SecretsUnavailable, http.StatusServiceUnavailable, true, "Secrets Manager throttles, fails, or is not yet consistent", "Nothing at first: it is tried again."},
-	{AuthMethodNotFound, http.StatusNotFound, false, "the pinned auth_method_id does not exist at Datadog", "Correct or remove auth_method_id in the secret."},
-	{AuthMethodMismatch, http.StatusConflict, false, "an auth method was found that may not be this secret's", "Pin the right one with auth_method_id, or state another name in the secret."},
-	{DatadogRejected, http.StatusBadGateway, false, "Datadog refused the write", "Read Datadog's words in the message; correct the secret's attributes."},
+	{RotationRefused, http.StatusConflict, false, "the rotation step does not fit the secret", "Stage a credential, then rotate, as the message shows."},
+	{SecretOutOfScope, http.StatusForbidden, false, "not under the prefix, of another account or region, or a key secret", "Use a secret under SecretNamePrefix, in the function's account and region."},
+	{SecretAccessDenied, http.StatusForbidden, true, "IAM or KMS refused the secret", "Check its resource policy, and that its KMS key is in KmsKeyArns and admits the role."},
+	{SecretNotFound, http.StatusNotFound, false, "there is no such secret", "Check the name."},
+	{SecretInvalid, http.StatusUnprocessableEntity, false, "the secret's value does not follow the format", "Read the message in the log, correct the fields it names, store a new version."},
+	{CredentialRejected, http.StatusUnprocessableEntity, true, "the token endpoint did not accept the client secret", "Check that the identity provider knows the new client secret."},
+	{SecretsUnavailable, http.StatusServiceUnavailable, true, "Secrets Manager fails or is not yet consistent", "Wait: it is tried again."},
+	{AuthMethodNotFound, http.StatusNotFound, false, "the pinned auth_method_id does not exist", "Correct or remove auth_method_id in the secret."},
+	{AuthMethodMismatch, http.StatusConflict, false, "an auth method was found that may not be this secret's", "Read the message in the log: it says what would show that it is."},
+	{DatadogRejected, http.StatusBadGateway, false, "Datadog refused the write", "Read Datadog's words in the log and correct the secret."},
 	{DatadogUnauthorized, http.StatusBadGateway, true, "Datadog refused the API or application key", "Check both keys, the site, and the permissions manage_integrations and integrations_read."},
-	{DatadogThrottled, http.StatusServiceUnavailable, true, "Datadog's rate limit leaves no room before the deadline", "Nothing at first: it is tried again."},
-	{DatadogUnavailable, http.StatusServiceUnavailable, true, "Datadog failed, was not reached, or answered what makes no sense", "Nothing at first: it is tried again. See Datadog's status page."},
-	{PublishFailed, http.StatusBadGateway, true, "the result could not be published to EventBridge", "Check EventBusName, the bus's policy, and events:PutEvents in the role."},
-	{Deadline, http.StatusGatewayTimeout, true, "the time ran out", "Nothing at first: it is tried again. If it recurs, look at the durations in the log."},
+	{DatadogThrottled, http.StatusServiceUnavailable, true, "Datadog's rate limit left no room", "Wait: it is tried again."},
+	{DatadogUnavailable, http.StatusServiceUnavailable, true, "Datadog failed or was not reached", "Wait: it is tried again. See Datadog's status page."},
+	{PublishFailed, http.StatusBadGateway, true, "the result could not be published", "Check EventBusName, the bus's policy, and events:PutEvents in the role."},
+	{Deadline, http.StatusGatewayTimeout, true, "the time ran out", "Wait: it is tried again. If it recurs, look at the durations in the log."},
 	{Internal, http.StatusInternalServerError, true, "a fault of this program", "Read the log of this request, and report it."},
 }
+
+// Means says what code means.
+func Means(code Code) string { return row(code).Means }
 
 func row(code Code) Row {
 	for _, r := range Table {
@@ -117,7 +120,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // LogValue is the error in the log: what anyone may see, and the cause from its outermost to its innermost words.
 func (e *Error) LogValue() slog.Value {
-	attributes := []slog.Attr{slog.String("code", string(e.Code)), slog.String("message", e.Message), slog.Bool("retryable", e.Retryable)}
+	attributes := []slog.Attr{slog.String("code", string(e.Code)), slog.String("message", e.Message), slog.Bool("retryable", e.Retryable), slog.String("hint", e.Hint)}
 	if e.cause != nil {
 		first, last := e.cause, e.cause
 		for inner := errors.Unwrap(last); inner != nil; inner = errors.Unwrap(last) {
@@ -131,6 +134,9 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attributes...)
 }
 func (e *Error) Status() int { return row(e.Code).Status }
+
+// Is reports whether err has code.
+func Is(err error, code Code) bool { return err != nil && From(err).Code == code }
 
 // From returns err as an *Error: itself if it is one, Deadline if the time ran out, Internal for what nobody named.
 func From(err error) *Error {

@@ -9,13 +9,7 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-const (
-	recordOld = 18 * time.Hour // at the earliest; up to recordSpread later, by the secret's ARN
-	// recordSpread keeps secrets that were synced together from being pushed again together.
-	recordSpread = 6 * time.Hour
-)
-
-// Reason is why a secret is out of step, as far as is recorded.
+// Reason is why a secret is out of sync, as far as is recorded.
 type Reason string
 
 const (
@@ -25,6 +19,7 @@ const (
 	AuthMethodShared  Reason = "auth_method_shared"  // two secrets record one id
 	AttributesDiffer  Reason = "attributes_differ"   // somebody edited the auth method
 	ChangedSince      Reason = "changed_since"       // the secret, in any way
+	Failing           Reason = "failing"             // the last sync failed, and that was told
 	NotSettled        Reason = "not_settled"         // pushed once: see authsync.SettleAfter
 	RecordOld         Reason = "record_old"
 	Settling          Reason = "settling" // pushed of late: to be left alone
@@ -34,54 +29,77 @@ const (
 type State string
 
 const (
-	InStep     State = "in_step"
+	InSync     State = "in_sync"
 	IsSettling State = "settling"
-	Due        State = "due"
+	OutOfSync  State = "out_of_sync"
 )
 
 func stateOf(reasons []Reason) State {
 	switch {
 	case len(reasons) == 0:
-		return InStep
+		return InSync
 	case len(reasons) == 1 && reasons[0] == Settling:
 		return IsSettling
 	}
-	return Due
+	return OutOfSync
 }
 
-// judge says why a secret may be out of step with the auth method of its record, which is nil where there is none. No
-// reason means in step. The order of reasons is that of what matters most:
+// evidence is what a secret is judged by, besides itself.
+type evidence struct {
+	method  datadog.AuthMethod // of the record
+	found   bool               // in the listing
+	listed  bool               // the listing is later than the record; otherwise it tells nothing of it
+	shared  bool               // another secret records the same auth method
+	refresh time.Duration      // a record is older than that is allowed to be
+	now     time.Time
+}
+
+// judge says why a secret is out of sync, what matters most first. No reason means in sync.
 //
-//  1. nothing is recorded, or an id alone: all else is unknown;
+//  1. nothing is recorded but an id: all else is unknown, except a failure;
 //  2. AWSCURRENT is not the recorded version;
-//  3. the auth method is gone;
-//  4. it differs from what Datadog answered to the last push;
-//  5. the secret changed since, other than by our own tag;
-//  6. the push is to be repeated, once 10 minutes have passed, or is too recent for that;
-//  7. the record is old.
-func judge(s secretstore.Secret, m *datadog.AuthMethod, now time.Time) (reasons []Reason) {
+//  3. the auth method is gone, as far as the listing tells;
+//  4. another secret records it too;
+//  5. it differs from what Datadog answered to the last push;
+//  6. the secret changed since, other than by our own tag;
+//  7. it fails;
+//  8. the push is to be repeated, once 10 minutes have passed, or is too recent for that;
+//  9. the record is old.
+func judge(s secretstore.Secret, e evidence) (reasons []Reason) {
 	r := s.Record
-	if r.VersionID == "" { // 1
-		return []Reason{NeverSynced}
-	}
-	age := now.Sub(r.At)
 	add := func(is bool, why Reason) {
 		if is {
 			reasons = append(reasons, why)
 		}
 	}
-	add(r.VersionID != s.Labelled(secretstore.Current), OtherVersion)      // 2
-	add(m == nil, AuthMethodMissing)                                       // 3
-	add(m != nil && authsync.Digest(*m) != r.Digest, AttributesDiffer)     // 4
-	add(s.LastChanged.After(r.At.Add(authsync.RecordGrace)), ChangedSince) // 5
-	add(!r.Settled && age >= authsync.SettleAfter, NotSettled)             // 6
-	add(!r.Settled && age < authsync.SettleAfter, Settling)                // 6
-	add(r.Settled && age >= recordOld+spread(s.ARN), RecordOld)            // 7
+	if r.VersionID == "" { // 1
+		add(true, NeverSynced)
+		add(e.shared, AuthMethodShared)
+		add(r.Failing != "", Failing)
+		return reasons
+	}
+	age := e.now.Sub(r.At)
+	pushed := r.State == secretstore.Pushed
+	add(r.VersionID != s.Labelled(secretstore.Current), OtherVersion)                // 2
+	add(e.listed && !e.found, AuthMethodMissing)                                     // 3
+	add(e.shared, AuthMethodShared)                                                  // 4
+	add(e.listed && e.found && e.method.Digest() != r.Digest, AttributesDiffer)      // 5
+	add(s.LastChanged.After(r.At.Add(authsync.RecordGrace)), ChangedSince)           // 6
+	add(r.Failing != "", Failing)                                                    // 7
+	add(pushed && age >= authsync.SettleAfter, NotSettled)                           // 8
+	add(pushed && age < authsync.SettleAfter, Settling)                              // 8
+	add(!pushed && r.Failing == "" && age >= refreshOf(s.ARN, e.refresh), RecordOld) // 9
 	return reasons
 }
 
-func spread(arn string) time.Duration {
+// refreshOf is when a secret's record is old: at 75 to 100 % of refresh, by its ARN, so that secrets which were synced
+// together are not pushed again together.
+func refreshOf(arn string, refresh time.Duration) time.Duration {
+	return refresh*3/4 + time.Duration(hash(arn)%uint64(refresh/4))
+}
+
+func hash(s string) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(arn))
-	return time.Duration(h.Sum64() % uint64(recordSpread))
+	_, _ = h.Write([]byte(s))
+	return h.Sum64()
 }

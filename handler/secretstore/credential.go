@@ -2,14 +2,13 @@ package secretstore
 
 import (
 	"encoding/json"
-	"net/netip"
-	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"datadog-webhook-auth-sync/handler/endpoint"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/strictjson"
@@ -28,9 +27,9 @@ type Credential struct {
 }
 
 // ParseCredential reads a secret's value. A value that begins like JSON is an object with the fields of Datadog's own
-// API, each also in camelCase; any other is the client secret alone. The error, secret_invalid, names every fault by
-// field and tells no value. allowLoopback admits http and loopback hosts in access_token_url.
-func ParseCredential(value sensitive.Text, allowLoopback bool) (Credential, error) {
+// API, each also in camelCase; any other is only the client secret. The error, secret_invalid, names every fault by
+// field and tells no value. urls is the rule for access_token_url.
+func ParseCredential(value sensitive.Text, urls endpoint.Rule) (Credential, error) {
 	text := strings.TrimFunc(value.Reveal(), func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
 	switch {
 	case text == "":
@@ -44,7 +43,16 @@ func ParseCredential(value sensitive.Text, allowLoopback bool) (Credential, erro
 	if err != nil {
 		return Credential{}, fault.New(fault.SecretInvalid, "the secret's value begins like JSON but is wrong: %v", err)
 	}
-	return fields{members: members}.credential(allowLoopback)
+	f := fields{members: members}
+	for other, name := range spellings {
+		if raw, stated := members[other]; stated {
+			if members[name] != nil {
+				f.faults = append(f.faults, name+" stands in two spellings")
+			}
+			members[name] = raw
+		}
+	}
+	return f.credential(urls)
 }
 
 // MissingToCreate names the fields without which no auth method can be created.
@@ -63,28 +71,37 @@ func (c Credential) States() bool {
 	return c.ClientID != "" && c.AccessTokenURL != "" && c.Audience != nil && c.Scope != nil
 }
 
+// maxField of bytes: so that a result with every field fits an event, of 256 KiB, however it is escaped.
+const (
+	maxField = 4096
+	tooLong  = " is over 4096 bytes"
+)
+
 const byteOrderMark = '\ufeff' // which some editors put first
 
+// spellings are those in camelCase, of the names that differ from them.
+var spellings = map[string]string{"clientId": "client_id", "clientSecret": "client_secret", "accessTokenUrl": "access_token_url", "authMethodId": "auth_method_id"}
+
 type fields struct {
-	members map[string]json.RawMessage
+	members map[string]json.RawMessage // by Datadog's name
 	faults  []string
 }
 
-func (f fields) credential(allowLoopback bool) (Credential, error) {
+func (f fields) credential(urls endpoint.Rule) (Credential, error) {
 	c := Credential{
-		ClientID:       f.text("client_id", "clientId"),
-		ClientSecret:   sensitive.New(f.text("client_secret", "clientSecret")),
-		AccessTokenURL: f.text("access_token_url", "accessTokenUrl"),
+		ClientID:       f.text("client_id"),
+		ClientSecret:   sensitive.New(f.text("client_secret")),
+		AccessTokenURL: f.text("access_token_url"),
 		Audience:       f.clearable("audience"),
 		Scope:          f.clearable("scope"),
 		Name:           f.text("name"),
-		AuthMethodID:   strings.ToLower(f.text("auth_method_id", "authMethodId")), // as Datadog spells ids
+		AuthMethodID:   strings.ToLower(f.text("auth_method_id")), // as Datadog spells ids
 	}
-	if raw := f.member("client_secret", "clientSecret"); raw == nil || strictjson.Null(raw) {
+	if raw := f.members["client_secret"]; raw == nil || strictjson.Null(raw) {
 		f.faults = append(f.faults, "client_secret is required")
 	}
 	if c.AccessTokenURL != "" {
-		if why := URLFault(c.AccessTokenURL, allowLoopback); why != "" {
+		if why := urls.Fault(c.AccessTokenURL); why != "" {
 			f.faults = append(f.faults, "access_token_url "+why)
 		}
 	}
@@ -97,24 +114,8 @@ func (f fields) credential(allowLoopback bool) (Credential, error) {
 	return c, nil
 }
 
-// member is the field in whichever spelling it has; both at once is a fault.
-func (f *fields) member(name string, spellings ...string) json.RawMessage {
+func (f *fields) text(name string) string {
 	raw := f.members[name]
-	for _, other := range spellings {
-		if also, ok := f.members[other]; ok {
-			raw = also
-		}
-	}
-	return raw
-}
-
-func (f *fields) text(name string, spellings ...string) string {
-	for _, other := range spellings {
-		if f.members[name] != nil && f.members[other] != nil {
-			f.faults = append(f.faults, name+" stands in two spellings")
-		}
-	}
-	raw := f.member(name, spellings...)
 	if raw == nil || strictjson.Null(raw) {
 		return ""
 	}
@@ -122,6 +123,8 @@ func (f *fields) text(name string, spellings ...string) string {
 	switch {
 	case !ok:
 		f.faults = append(f.faults, name+" must be a string")
+	case len(s) > maxField:
+		f.faults = append(f.faults, name+tooLong)
 	case strings.TrimSpace(s) == "":
 		f.faults = append(f.faults, name+" is empty")
 	}
@@ -137,40 +140,10 @@ func (f *fields) clearable(name string) *string {
 	if !ok && !strictjson.Null(raw) {
 		f.faults = append(f.faults, name+" must be a string or null")
 	}
+	if len(s) > maxField {
+		f.faults = append(f.faults, name+tooLong)
+	}
 	return &s
-}
-
-// URLFault says what keeps s from being called with a secret, or nothing. It must be https, without userinfo or
-// fragment. Loopback would reach the Lambda Runtime API (127.0.0.1:9001) in a real function, so it, and http to it, is
-// for an emulator alone.
-func URLFault(s string, allowLoopback bool) string {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return "is no absolute URL"
-	case u.User != nil:
-		return "must not carry userinfo"
-	case u.Fragment != "" || strings.Contains(s, "#"):
-		return "must not carry a fragment"
-	case isLoopback(u.Hostname()):
-		if !allowLoopback {
-			return "must not be a loopback address"
-		}
-		if u.Scheme != "http" && u.Scheme != "https" {
-			return "must be http or https"
-		}
-	case u.Scheme != "https":
-		return "must be https"
-	}
-	return ""
-}
-
-func isLoopback(host string) bool {
-	if name := strings.ToLower(strings.TrimSuffix(host, ".")); name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && (ip.Unmap().IsLoopback() || ip.Unmap().IsUnspecified()) // Linux takes 0.0.0.0 for loopback
 }
 
 // IsUUID reports whether s is a UUID in its usual form of 36 characters.

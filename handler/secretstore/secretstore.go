@@ -5,6 +5,7 @@ package secretstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -58,21 +59,36 @@ type Value struct {
 
 // Secret is what can be known of a secret without reading its value.
 type Secret struct {
-	ARN, Name       string
-	Labels          map[string][]string // labelled versions alone: version id → staging labels
-	LastChanged     time.Time
-	Deleted         bool // marked for deletion
-	Replica         bool // of a primary in another region
-	RotationEnabled bool
-	Record          Record
+	ARN, Name         string
+	Labels            map[string][]string // labelled versions only: version id → staging labels
+	LastChanged       time.Time
+	Deleted           bool // marked for deletion
+	Replica           bool // of a primary in another region
+	RotationEnabled   bool
+	RotationLambdaARN string
+	Record            Record
 }
 
-// Labelled is the id of the version that carries label, or nothing.
+// Labelled returns the id of a version that carries label, or nothing. There is one at most, except for a moment after
+// the label moved.
 func (s Secret) Labelled(label string) string {
 	for id, labels := range s.Labels {
 		if slices.Contains(labels, label) {
 			return id
 		}
+	}
+	return ""
+}
+
+// Idle says why there is nothing to do for s, or nothing.
+func (s Secret) Idle() string {
+	switch {
+	case s.Deleted:
+		return "the secret is marked for deletion"
+	case s.Replica:
+		return "the secret is a replica: the function beside its primary does the work"
+	case s.Labelled(Current) == "":
+		return "the secret has no version labelled AWSCURRENT yet"
 	}
 	return ""
 }
@@ -112,7 +128,8 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 		ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), Labels: out.VersionIdsToStages,
 		LastChanged: aws.ToTime(out.LastChangedDate), Deleted: out.DeletedDate != nil,
 		Replica:         out.PrimaryRegion != nil && *out.PrimaryRegion != s.region,
-		RotationEnabled: aws.ToBool(out.RotationEnabled), Record: s.record(out.Tags),
+		RotationEnabled: aws.ToBool(out.RotationEnabled), RotationLambdaARN: aws.ToString(out.RotationLambdaARN),
+		Record: s.record(out.Tags),
 	}, nil
 }
 
@@ -141,7 +158,8 @@ func (s *Store) listed(e types.SecretListEntry) Secret {
 		ARN: aws.ToString(e.ARN), Name: aws.ToString(e.Name), Labels: e.SecretVersionsToStages,
 		LastChanged: aws.ToTime(e.LastChangedDate), Deleted: e.DeletedDate != nil,
 		Replica:         e.PrimaryRegion != nil && *e.PrimaryRegion != s.region,
-		RotationEnabled: aws.ToBool(e.RotationEnabled), Record: s.record(e.Tags),
+		RotationEnabled: aws.ToBool(e.RotationEnabled), RotationLambdaARN: aws.ToString(e.RotationLambdaARN),
+		Record: s.record(e.Tags),
 	}
 }
 
@@ -169,16 +187,10 @@ func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken,
 		in.RotationToken = &t
 	}
 	if _, err := s.api.PutSecretValue(ctx, in); err != nil {
-		return fault.From(classify(ctx, err)).Because(unquoted{err})
+		return fault.From(classify(ctx, err)).Because(fault.Unanswered(err)) // AWS's own words may quote the value
 	}
 	return nil
 }
-
-// unquoted is an error whose words may quote the secret that was sent: it can be recognised, and not read.
-type unquoted struct{ cause error }
-
-func (unquoted) Error() string          { return "an answer that may quote what was sent" }
-func (u unquoted) Is(target error) bool { return errors.Is(u.cause, target) }
 
 // Promote moves AWSCURRENT from version from to version to.
 func (s *Store) Promote(ctx context.Context, id, from, to string) error {
@@ -186,7 +198,25 @@ func (s *Store) Promote(ctx context.Context, id, from, to string) error {
 	if from != "" {
 		in.RemoveFromVersionId = &from
 	}
+	return s.moveLabel(ctx, in, func(now Secret) bool { return now.Labelled(Current) == to })
+}
+
+// Unlabel takes label off a version.
+func (s *Store) Unlabel(ctx context.Context, id, label, versionID string) error {
+	in := &sm.UpdateSecretVersionStageInput{SecretId: &id, VersionStage: &label, RemoveFromVersionId: &versionID}
+	return s.moveLabel(ctx, in, func(now Secret) bool { return !slices.Contains(now.Labels[versionID], label) })
+}
+
+// moveLabel moves a label. Where the SDK repeated a call whose answer was lost, the second is refused: what counts is
+// whether the labels are as they should be.
+func (s *Store) moveLabel(ctx context.Context, in *sm.UpdateSecretVersionStageInput, done func(Secret) bool) error {
 	_, err := s.api.UpdateSecretVersionStage(ctx, in)
+	if err == nil {
+		return nil
+	}
+	if now, lookErr := s.Describe(ctx, *in.SecretId); lookErr == nil && done(now) {
+		return nil
+	}
 	return classify(ctx, err)
 }
 
@@ -197,23 +227,25 @@ func classify(ctx context.Context, err error) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return fault.New(fault.Deadline, "the time ran out while Secrets Manager was asked").Because(err)
+		return fault.New(fault.Deadline, "the time ran out while Secrets Manager was asked").Because(fault.Unanswered(err))
 	}
-	code := ""
-	if answer, ok := errors.AsType[smithy.APIError](err); ok {
-		code = answer.ErrorCode()
+	answer, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return fault.New(fault.SecretsUnavailable, "Secrets Manager could not be reached").Because(fault.Unanswered(err))
 	}
+	code := answer.ErrorCode()
+	words := fmt.Errorf("%s: %s", code, answer.ErrorMessage())
 	switch code {
 	case "ResourceNotFoundException":
-		return fault.New(fault.SecretNotFound, "Secrets Manager has no such secret or version").Because(err)
+		return fault.New(fault.SecretNotFound, "Secrets Manager has no such secret or version").Because(words)
 	case "AccessDeniedException", "DecryptionFailure", "EncryptionFailure":
-		return fault.New(fault.SecretAccessDenied, "Secrets Manager answered %s", code).Because(err)
+		return fault.New(fault.SecretAccessDenied, "Secrets Manager answered %s", code).Because(words)
 	case "InvalidParameterException", "InvalidNextTokenException", "ValidationException":
-		return fault.New(fault.BadRequest, "Secrets Manager answered %s", code).Because(err)
+		return fault.New(fault.BadRequest, "Secrets Manager answered %s", code).Because(words)
 	case "ResourceExistsException":
-		return fault.New(fault.RotationRefused, "the version already has another value").Because(err)
-	case "":
-		return fault.New(fault.SecretsUnavailable, "Secrets Manager could not be reached").Because(err)
+		return fault.New(fault.RotationRefused, "the version already has another value").Because(words)
+	case "InvalidRequestException", "ThrottlingException", "InternalServiceError", "ExpiredTokenException", "UnrecognizedClientException":
+		return fault.New(fault.SecretsUnavailable, "Secrets Manager answered %s", code).Because(words)
 	}
-	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or throttled the call").Because(err)
+	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or refused the call").Because(fault.Unanswered(err))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/url"
 	"strings"
@@ -34,14 +35,15 @@ func (Text) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
 func (Text) String() string               { return redacted }
 func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// In reports whether s contains the value raw, percent-encoded, JSON-escaped, in hex, or in base64 at any alignment (as
-// in a Basic authorization header). An empty value is in nothing.
+// In reports whether s contains the value raw, percent-encoded, escaped for JSON or HTML, in hex, or in base64 at any
+// alignment (as in a Basic authorization header). An empty value is in nothing.
 func (t Text) In(s string) bool {
 	value := t.Reveal()
 	if value == "" {
 		return false
 	}
-	if strings.Contains(s, value) || strings.Contains(strings.ToLower(s), hex.EncodeToString([]byte(value))) {
+	if strings.Contains(s, value) || strings.Contains(html.UnescapeString(s), value) ||
+		strings.Contains(strings.ToLower(s), hex.EncodeToString([]byte(value))) {
 		return true
 	}
 	if plain, err := url.QueryUnescape(s); err == nil && strings.Contains(plain, value) {
@@ -59,6 +61,18 @@ func (t Text) In(s string) bool {
 			if form := base64At(shift, plain); form != "" && strings.Contains(standard, form) {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// PartlyIn reports whether s contains 8 bytes of the value in a row, as an answer does that repeats it cut short.
+func (t Text) PartlyIn(s string) bool {
+	const run = 8
+	value := t.Reveal()
+	for i := range len(value) - run + 1 {
+		if strings.Contains(s, value[i:i+run]) {
+			return true
 		}
 	}
 	return false

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
 	"log/slog"
 	"net/url"
 	"regexp"
@@ -109,6 +110,7 @@ func TestIn(t *testing.T) {
 		"path-escaped, lower case":             "/" + lower(url.PathEscape(canary)),
 		"lower case after a stray percent":     "100% wrong: " + lower(url.QueryEscape(canary)),
 		"every byte percent-encoded":           every(canary),
+		"in HTML":                              "<p>" + html.EscapeString(canary) + "</p>",
 		"in JSON":                              asJSON(true),
 		"in JSON without escapes for HTML":     asJSON(false),
 		"hex":                                  "0x" + hex.EncodeToString([]byte(canary)),

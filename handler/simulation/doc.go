@@ -2,9 +2,11 @@
 // what comes of them to the promises that the project makes.
 //
 // A schedule is drawn as data by rapid and played in a testing/synctest bubble of its own. Rotations, rollbacks and people
-// act on stateful stand-ins; EventBridge, a schedule and callers invoke the function, which handler.New wires as in Lambda;
-// calls are slow, fail, lose their answers, take effect minutes late, read stale state; invocations vanish at any call.
-// Then everything heals, and after a quiet time the invariants are checked.
+// act on stateful stand-ins; a thief writes the one secret that it may; teams share a client, a name, an organisation;
+// EventBridge, a schedule, Secrets Manager's rotation and callers invoke the function, which handler.New wires as in
+// Lambda; calls are slow, fail, lose their answers, take effect minutes late, read stale state; invocations vanish at any
+// call. Some invariants hold at each call (safety_test.go), some of what the function says (told_test.go), and some after
+// everything has healed and a quiet time has passed (invariants_test.go). TestPlantedBugs shows that each can fail.
 //
 //	go test ./handler/simulation                                            the usual share, the same each time
 //	go test ./handler/simulation -run Schedules -rapid.checks=100000        a long run from a random seed

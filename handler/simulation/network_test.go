@@ -130,7 +130,7 @@ func (w *world) fate(op, target string) fate {
 		h >>= 8
 		writes := op == "PATCH" || op == "POST"
 		ofDatadog := writes || op == "list" || op == "GET"
-		ofSecrets := strings.HasSuffix(op, "Secret") || strings.HasSuffix(op, "Value") || op == "TagResource" || op == "ListSecrets"
+		ofSecrets := strings.HasSuffix(op, "Secret") || strings.HasSuffix(op, "Value") || strings.HasSuffix(op, "Stage") || op == "TagResource" || op == "ListSecrets"
 		switch {
 		case f.Do == throttle429 && ofDatadog:
 			return fate{err: answer{status: 429, reset: fmt.Sprint(1 + h%40)}}
@@ -197,78 +197,107 @@ type datadogAndTokens struct{ w *world }
 
 func (n datadogAndTokens) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 	w, inv := n.w, invocationOf(r.Context())
-	var sent []byte
+	var body []byte
 	if r.Body != nil {
-		sent, _ = io.ReadAll(r.Body)
+		body, _ = io.ReadAll(r.Body)
 		r.Body.Close()
 	}
-	var server nethttp.Handler = w.datadog
-	op, target, value := r.Method, "", ""
+	if r.URL.Host != apiHost {
+		return w.tokenRequest(inv, r, body)
+	}
+	op, target, id := r.Method, "", path.Base(r.URL.Path)
 	switch {
-	case r.URL.Host == tokenHost:
-		server, op, value = w.tokens, "token", secretInToken(r, sent)
 	case r.URL.Path == datadogtest.ListPath:
-		op = "list"
+		op, id = "list", ""
+	case op == "POST":
+		id = ""
 	default:
-		m, _ := w.datadog.Get(path.Base(r.URL.Path))
+		m, _ := w.datadog.Get(id)
 		target = m.Name // ids differ from run to run
-		if len(sent) > 0 {
-			value = secretInWrite(sent)
-			w.pushing(inv, value)
-		}
 	}
 	call := op + r.URL.Path
 	again := inv.repeats(call)
 	if !sleep(r.Context(), time.Until(again)) {
 		return nil, context.Cause(r.Context())
 	}
+	var sent *written
+	if len(body) > 0 {
+		sent = w.writing(inv, op, id, body)
+	}
 	var rec *httptest.ResponseRecorder
+	var at time.Time
 	err := w.wire(r.Context(), op, target, func() error {
-		got := httptest.NewRecorder()
-		at := r.Clone(context.Background())
-		at.Body = io.NopCloser(bytes.NewReader(sent))
-		server.ServeHTTP(got, at)
-		switch {
-		case op == "token":
-			w.asked(value, got.Code)
-		case value != "" && got.Code < 300:
-			w.committed(inv, value, r.URL.Path, got.Body.Bytes())
+		rec, at = serve(w.datadog, r, body), time.Now()
+		if sent != nil && rec.Code < 300 {
+			w.committed(sent, rec.Body.Bytes())
 		}
-		rec = got
 		return nil
 	})
 	if err == errGivenUp && again.IsZero() {
 		sleep(r.Context(), patience)
 	}
-	if op == "token" {
-		inv.asked(value, err == nil && (rec.Code == 400 || rec.Code == 401))
-	} else {
-		inv.answered(call, err != nil || rec.Code >= 300)
-	}
+	inv.answered(call, err != nil || rec.Code >= 300)
 	if a, ok := errors.AsType[answer](err); ok {
-		return a.response(r, sent), nil
+		return a.response(r, body), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if op != "token" && value != "" && rec.Code < 300 {
-		inv.took(value)
+	switch {
+	case rec.Code >= 300:
+	case sent != nil:
+		inv.took(sent.secret)
+		inv.looked(sent.id, at)
+	default:
+		inv.looked(id, at)
 	}
-	resp := rec.Result()
-	resp.Request = r
-	return resp, nil
+	return response(rec, r), nil
 }
 
-func secretInWrite(body []byte) string {
-	var doc struct {
-		Data struct {
-			Attributes struct {
-				Secret string `json:"client_secret"`
-			} `json:"attributes"`
-		} `json:"data"`
+// tokenRequest asks the server of the request's host. The thief's accepts anything.
+func (w *world) tokenRequest(inv *invocation, r *nethttp.Request, body []byte) (*nethttp.Response, error) {
+	var server nethttp.Handler = nethttp.HandlerFunc(func(rw nethttp.ResponseWriter, _ *nethttp.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, `{"access_token":"of the thief","token_type":"Bearer"}`)
+	})
+	if r.URL.Host != thiefHost {
+		server = w.tokens[r.URL.Host]
 	}
-	_ = json.Unmarshal(body, &doc)
-	return doc.Data.Attributes.Secret
+	secret := secretInToken(r, body)
+	w.asking(inv, secret, r.URL.String())
+	var rec *httptest.ResponseRecorder
+	err := w.wire(r.Context(), "token", "", func() error {
+		rec = serve(server, r, body)
+		if w.Plain {
+			rec.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		}
+		return nil
+	})
+	status := 0
+	if err == nil && (rec.Code == 200 || strings.Contains(rec.Body.String(), "invalid_client")) {
+		status = rec.Code
+	}
+	inv.asked(secret, status)
+	if a, ok := errors.AsType[answer](err); ok {
+		return a.response(r, body), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return response(rec, r), nil
+}
+
+func serve(server nethttp.Handler, r *nethttp.Request, body []byte) *httptest.ResponseRecorder {
+	rec, at := httptest.NewRecorder(), r.Clone(context.Background())
+	at.Body = io.NopCloser(bytes.NewReader(body))
+	server.ServeHTTP(rec, at)
+	return rec
+}
+
+func response(rec *httptest.ResponseRecorder, r *nethttp.Request) *nethttp.Response {
+	resp := rec.Result()
+	resp.Request = r
+	return resp
 }
 
 func secretInToken(r *nethttp.Request, body []byte) string {
@@ -293,6 +322,7 @@ func overWire[In, Out any](ctx context.Context, w *world, op string, id *string,
 		return err
 	})
 	if err != nil {
+		invocationOf(ctx).sawNothing()
 		return nil, err
 	}
 	return got, nil
@@ -311,7 +341,45 @@ func (s secretsManager) ListSecrets(ctx context.Context, in *sm.ListSecretsInput
 }
 
 func (s secretsManager) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
-	return overWire(ctx, s.w, "TagResource", in.SecretId, in, s.Server.TagResource)
+	return overWire(ctx, s.w, "TagResource", in.SecretId, in, func(c context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
+		out, err := s.Server.TagResource(c, in)
+		if err == nil {
+			s.w.recorded(invocationOf(ctx), s.subject(in.SecretId), aws.ToString(in.Tags[0].Value))
+		}
+		return out, err
+	})
+}
+
+func (s secretsManager) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, _ ...func(*sm.Options)) (*sm.PutSecretValueOutput, error) {
+	return overWire(ctx, s.w, "PutSecretValue", in.SecretId, in, func(c context.Context, in *sm.PutSecretValueInput, _ ...func(*sm.Options)) (*sm.PutSecretValueOutput, error) {
+		s.w.mayRotate(invocationOf(ctx), "PutSecretValue", s.subject(in.SecretId))
+		return s.Server.PutSecretValue(c, in)
+	})
+}
+
+func (s secretsManager) UpdateSecretVersionStage(ctx context.Context, in *sm.UpdateSecretVersionStageInput, _ ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error) {
+	x, inv := s.subject(in.SecretId), invocationOf(ctx)
+	return overWire(ctx, s.w, "UpdateSecretVersionStage", in.SecretId, in, func(c context.Context, in *sm.UpdateSecretVersionStageInput, _ ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error) {
+		s.w.mayRotate(inv, "UpdateSecretVersionStage", x)
+		was := s.Labels(x.secretName())["AWSCURRENT"]
+		out, err := s.Server.UpdateSecretVersionStage(c, in)
+		if err == nil && was != s.Labels(x.secretName())["AWSCURRENT"] {
+			s.w.promoted(inv, x)
+		}
+		return out, err
+	})
+}
+
+// subject is the secret with that name or ARN.
+func (s secretsManager) subject(id *string) *subject {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	for _, x := range s.w.subjects {
+		if x.arn == *id || x.secretName() == *id {
+			return x
+		}
+	}
+	return nil
 }
 
 // eventBus is the stand-in behind the wire.
@@ -324,8 +392,11 @@ var errEntryThrottled = errors.New("the entry is throttled")
 
 func (b eventBus) PutEvents(ctx context.Context, in *eventbridge.PutEventsInput, _ ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error) {
 	var got *eventbridge.PutEventsOutput
+	invocationOf(ctx).tells(in.Entries[0])
 	err := b.w.wire(ctx, "PutEvents", strings.Join(in.Entries[0].Resources, "")+*in.Entries[0].DetailType, func() (err error) {
-		got, err = b.Bus.PutEvents(context.Background(), in)
+		if got, err = b.Bus.PutEvents(context.Background(), in); err == nil {
+			b.w.published(*in.Entries[0].Detail, *in.Entries[0].Time)
+		}
 		return err
 	})
 	if err == errEntryThrottled {

@@ -12,26 +12,37 @@ import (
 type schedule struct {
 	Seed    uint64   // of latencies, and of which calls a fault hits
 	Warm    bool     // the secrets have settled before the first step
+	Plain   bool     // the token endpoints say text/plain of their JSON
+	Prefix  bool     // the second stack has an AuthMethodNamePrefix
 	Secrets []secret // there at the start
 	Steps   []step   // one after another
 }
 
 type secret struct {
 	Kind       kind
+	Stack      int        `json:",omitzero"` // 1: the second function's, with another prefix and the same Datadog organisation
+	Client     int        `json:",omitzero"` // n: shares the client of secret n-1
+	Name       int        `json:",omitzero"` // n: shares the name of secret n-1, in another stack, or as both state it
 	Deliveries []delivery `json:",omitzero"` // of the event of its creation
 }
 
-// kind is what a secret states.
+// kind is what a secret states, and what there is at Datadog beforehand.
 type kind string
 
 const (
 	full     kind = "full"     // all, save a name
 	named    kind = "named"    // all
+	claimed  kind = "claimed"  // all, save a name; the auth method is there
+	claiming kind = "claiming" // all, save a name, and the id of an auth method that is there under another name
 	pinned   kind = "pinned"   // the client secret and the auth method's id
-	recorded kind = "recorded" // the client secret alone; the record holds an auth method's id
+	recorded kind = "recorded" // the client secret alone; the operator's tag holds an auth method's id
+	thief    kind = "thief"    // what its Ruses say
 )
 
 func (k kind) partial() bool { return k == pinned || k == recorded }
+
+// made reports whether people made the auth method in Datadog's UI.
+func (k kind) made() bool { return k.partial() || k == claimed || k == claiming }
 
 // action is what a step does.
 type action string
@@ -42,11 +53,17 @@ const (
 	rollback action = "rollback" // AWSCURRENT goes Back versions
 	promote  action = "promote"  // a version staged under another label gets AWSCURRENT
 	untag    action = "untag"    // the record is lost
+	tag      action = "tag"      // the operator records the id alone
 	keys     action = "keys"     // Datadog's keys rotate; for a time the secret and Datadog do not agree
+	stage    action = "stage"    // a version for the rotation to promote
+	rotate   action = "rotate"   // the four steps, up to three times
+	foreign  action = "foreign"  // from now on another function rotates the secret; a rotation of its own is pending
 
 	// Users of Datadog's UI.
-	edit   action = "edit"
-	remove action = "remove" // a partial secret's auth method, which cannot be made again, stays
+	edit     action = "edit"
+	rename   action = "rename"
+	redirect action = "redirect" // the access token URL leads to the thief
+	remove   action = "remove"   // an auth method that people made, which cannot always be made again, stays
 
 	// Callers of the function.
 	cloudTrail action = "cloudtrail"
@@ -94,9 +111,29 @@ type version struct {
 	Honoured  time.Duration `json:",omitzero"` // after which the token endpoint knows the client secret
 	Never     bool          `json:",omitzero"` // it never does
 	ClientID  bool          `json:",omitzero"` // another client than the version before
+	Move      bool          `json:",omitzero"` // another provider, and so another client
+	Rename    bool          `json:",omitzero"` // another name, where one is stated
 	Scope     bool          `json:",omitzero"` // another scope
 	Malformed bool          `json:",omitzero"`
+	Ruse      *ruse         `json:",omitzero"` // of a thief
 }
+
+// ruse is what a thief writes in its secret, in order to reach the auth method of another one.
+type ruse struct {
+	Victim int
+	Pin    bool `json:",omitzero"` // the victim's auth method, as far as there is one
+	Name   bool `json:",omitzero"` // the victim's
+	Client whose
+	URL    whose
+}
+
+type whose string
+
+const (
+	nobodys whose = "nobody's" // not stated
+	own     whose = "own"      // the URL: of a server that accepts anything; the client: known to the honest provider
+	theirs  whose = "theirs"
+)
 
 // delivery of an event; Lambda tries again twice.
 type delivery struct {
@@ -115,7 +152,7 @@ type kill struct {
 }
 
 func (s schedule) String() string {
-	text := fmt.Sprintf("schedule{Seed: %d, Warm: %v}", s.Seed, s.Warm)
+	text := fmt.Sprintf("schedule{Seed: %d, Warm: %v, Plain: %v, Prefix: %v}", s.Seed, s.Warm, s.Plain, s.Prefix)
 	for _, part := range s.Secrets {
 		text += "\n" + compact(part)
 	}
@@ -133,21 +170,30 @@ func compact(v any) string {
 	return string(text)
 }
 
-// schedules draws them. Half are wide: of all that can happen, to 1 to 3 secrets. Half are narrow: the label of one secret
-// moves back and forth, mostly around the schedule's reconcile, while invocations vanish and events get lost.
-var schedules, narrowSchedules = drawn(wide, narrow), drawn(narrow)
+// schedules draws them. Some are wide: of all that can happen, to 1 to 3 secrets. Some are narrow: the label of one secret
+// moves back and forth, mostly around the schedule's reconcile, while invocations vanish and events get lost. In some a
+// thief writes a secret, in some secrets share what they should not, in some the identity provider is in trouble, and in
+// some the function rotates the secret.
+var schedules = drawn(wide, wide, wide, narrow, narrow, narrow, hostile, hostile, sharing, sharing, doubtful, rotating)
 
 func drawn(from ...drawing) *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
-		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm")}
+		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm"), Plain: percent(t, "plain", 20)}
 		d := from[rapid.IntRange(0, len(from)-1).Draw(t, "from")]
-		s.Secrets = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) secret {
-			return secret{rapid.SampledFrom([]kind{full, full, named, pinned, recorded}).Draw(t, "kind"), wide.deliveries(t)}
-		}), 1, d.secrets).Draw(t, "secrets")
-		s.Steps = rapid.SliceOfN(rapid.Custom(d.step), 1, d.steps).Draw(t, "steps")
-		for i := range s.Steps {
-			s.Steps[i].Secret %= len(s.Secrets)
+		s.Prefix = d.shares && rapid.Bool().Draw(t, "prefix")
+		s.Secrets = rapid.SliceOfN(rapid.Custom(d.secret), 1, d.secrets).Draw(t, "secrets")
+		if d.thief {
+			s.Secrets = append(s.Secrets, secret{Kind: thief, Deliveries: d.deliveries(t)})
 		}
+		for i := range s.Secrets {
+			s.Secrets[i].Client, s.Secrets[i].Name = min(s.Secrets[i].Client, i), min(s.Secrets[i].Name, i)
+		}
+		if d.crowd > 0 && percent(t, "crowded", 4) {
+			for i := range rapid.IntRange(5, d.crowd).Draw(t, "crowd") { // nobody tells of them: the schedule's reconcile finds all at once
+				s.Secrets = append(s.Secrets, secret{Kind: full, Client: (i % 3) * len(s.Secrets) / 2})
+			}
+		}
+		s.Steps = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step { return d.step(t, s.Secrets) }), 1, d.steps).Draw(t, "steps")
 		return s
 	})
 }
@@ -155,19 +201,25 @@ func drawn(from ...drawing) *rapid.Generator[schedule] {
 // drawing says what is drawn, and how often.
 type drawing struct {
 	secrets, steps int // at most
+	crowd          int // of secrets besides, at most, in some
+	thief, shares  bool
+	kinds          []kind
+	versions       *rapid.Generator[version]
 	events         int // deliveries of one event, at most
 	marks, kills   int // percent: of steps near a reconcile of the schedule, of invocations that vanish
 	actions        *rapid.Generator[action]
 	killed         *rapid.Generator[kill]
 }
 
-var wide = drawing{secrets: 3, steps: 10, events: 3, marks: 5, kills: 30,
+var kinds = []kind{full, full, named, pinned, recorded, claimed, claiming}
+
+var wide = drawing{secrets: 3, steps: 10, kinds: kinds, versions: anyVersions, events: 3, marks: 5, kills: 30,
 	actions: weighted(map[int][]action{
 		8: {put},
 		5: {rollback},
 		2: {promote, direct, reconcile, landLate},
 		1: {untag, keys, edit, remove, cloudTrail, http, throttle429, fail500, loseAnswers, failTags, throttleSM, staleValues,
-			staleLabels, staleLists, failTokens, failBus},
+			staleLabels, staleLists, failTokens, failBus, rename, tag},
 	}),
 	killed: rapid.Custom(func(t *rapid.T) kill {
 		return kill{rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "attempt"), ops.Draw(t, "op"),
@@ -175,7 +227,7 @@ var wide = drawing{secrets: 3, steps: 10, events: 3, marks: 5, kills: 30,
 	}),
 }
 
-var narrow = drawing{secrets: 1, steps: 5, events: 1, marks: 40, kills: 50,
+var narrow = drawing{secrets: 1, steps: 5, kinds: kinds, versions: anyVersions, events: 1, marks: 40, kills: 50,
 	actions: weighted(map[int][]action{
 		6: {rollback},
 		4: {put},
@@ -186,19 +238,82 @@ var narrow = drawing{secrets: 1, steps: 5, events: 1, marks: 40, kills: 50,
 	}),
 }
 
-func (d drawing) step(t *rapid.T) step {
-	s := step{After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"), Secret: rapid.IntRange(0, 2).Draw(t, "secret")}
+var hostile = drawing{secrets: 2, steps: 8, thief: true, kinds: kinds, versions: anyVersions, events: 2, marks: 10, kills: 15,
+	actions: weighted(map[int][]action{
+		9: {put},
+		2: {direct, reconcile, redirect, untag},
+		1: {rollback, http, failTokens, loseAnswers, landLate, remove, rename, tag, edit, failTags},
+	}),
+	killed: wide.killed,
+}
+
+var sharing = drawing{secrets: 4, steps: 6, crowd: 40, shares: true, kinds: []kind{full, full, full, named, claimed}, versions: anyVersions, events: 1, marks: 30, kills: 30,
+	actions: weighted(map[int][]action{
+		4: {put, loseAnswers, landLate},
+		2: {reconcile, remove, direct},
+		1: {rollback, fail500, staleLists, untag, rename, throttle429},
+	}),
+	killed: rapid.Custom(func(t *rapid.T) kill {
+		return kill{Op: rapid.SampledFrom([]string{"POST", "POST", "list", "TagResource"}).Draw(t, "op"), Late: late.Draw(t, "late")}
+	}),
+}
+
+var doubtful = drawing{secrets: 2, steps: 7, kinds: kinds, versions: doubtfulVersions, events: 1, marks: 20, kills: 10,
+	actions: weighted(map[int][]action{
+		5: {put},
+		4: {failTokens},
+		2: {direct, reconcile},
+		1: {rollback, failTags, untag, tag, edit, failBus, cloudTrail},
+	}),
+	killed: wide.killed,
+}
+
+var rotating = drawing{secrets: 1, steps: 9, kinds: kinds, versions: anyVersions, events: 1, marks: 5, kills: 30,
+	actions: weighted(map[int][]action{
+		5: {rotate},
+		3: {stage},
+		1: {put, rollback, foreign, throttleSM, staleLabels, staleValues, failTokens, promote},
+	}),
+	killed: rapid.Custom(func(t *rapid.T) kill {
+		return kill{rapid.IntRange(0, 2).Draw(t, "attempt"), rapid.SampledFrom([]string{"PutSecretValue", "UpdateSecretVersionStage",
+			"UpdateSecretVersionStage", "DescribeSecret", "GetSecretValue", "token"}).Draw(t, "op"), rapid.IntRange(0, 1).Draw(t, "nth"),
+			rapid.Bool().Draw(t, "unsent"), late.Draw(t, "late")}
+	}),
+}
+
+func (d drawing) secret(t *rapid.T) secret {
+	s := secret{Kind: rapid.SampledFrom(d.kinds).Draw(t, "kind"), Deliveries: d.deliveries(t)}
+	if d.shares {
+		s.Stack = rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "stack")
+		s.Client = rapid.SampledFrom([]int{0, 1, 1, 2, 3}).Draw(t, "client")
+		s.Name = rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "name")
+		if rapid.Bool().Draw(t, "silent") {
+			s.Deliveries = nil
+		}
+	}
+	return s
+}
+
+func (d drawing) step(t *rapid.T, secrets []secret) step {
+	s := step{After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"), Secret: rapid.IntRange(0, len(secrets)-1).Draw(t, "secret")}
 	if percent(t, "ahead", d.marks) {
 		s.Ahead = rapid.SampledFrom([]time.Duration{time.Nanosecond, 10 * time.Second, 3 * time.Minute}).Draw(t, "ahead")
 	}
 	switch s.Do {
-	case put, promote:
-		s.Version, s.Deliveries = versions.Draw(t, "version"), d.deliveries(t)
+	case put, promote, stage:
+		if secrets[s.Secret].Kind == thief {
+			s.Version.Ruse = ruses.Draw(t, "ruse")
+		} else {
+			s.Version = d.versions.Draw(t, "version")
+		}
+		s.Deliveries = d.deliveries(t)
 	case rollback:
 		s.Back, s.Deliveries = rapid.IntRange(1, 3).Draw(t, "back"), d.deliveries(t)
-	case cloudTrail, direct, http, reconcile:
+	case rotate:
+		s.Call, s.Deliveries = d.delivery(t), d.deliveries(t)
+	case cloudTrail, direct, http, reconcile, foreign:
 		s.Call = d.delivery(t)
-	case untag, edit, remove:
+	case untag, tag, edit, remove, rename, redirect:
 	default:
 		s.For = pauses.Draw(t, "for") + time.Second
 		s.Rate = rapid.SampledFrom([]int{100, 50, 20}).Draw(t, "rate")
@@ -208,6 +323,12 @@ func (d drawing) step(t *rapid.T) step {
 	}
 	return s
 }
+
+var ruses = rapid.Custom(func(t *rapid.T) *ruse {
+	owners := rapid.SampledFrom([]whose{nobodys, own, theirs})
+	return &ruse{rapid.IntRange(0, 1).Draw(t, "victim"), rapid.Bool().Draw(t, "pin"), rapid.Bool().Draw(t, "name"),
+		owners.Draw(t, "client"), owners.Draw(t, "URL")}
+})
 
 func (d drawing) deliveries(t *rapid.T) []delivery {
 	return rapid.SliceOfN(rapid.Custom(d.delivery), 1, d.events).Draw(t, "deliveries")
@@ -226,21 +347,29 @@ func percent(t *rapid.T, what string, n int) bool {
 	return rapid.IntRange(1, 100).Draw(t, what) > 100-n
 }
 
-var versions = rapid.Custom(func(t *rapid.T) (v version) {
-	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5}).Draw(t, "version") {
-	case 1:
-		v.Honoured = pauses.Draw(t, "honoured")
-	case 2:
-		v.Scope = true
-	case 3:
-		v.ClientID = true
-	case 4:
-		v.Never = true
-	case 5:
-		v.Malformed = true
-	}
-	return v
-})
+var anyVersions, doubtfulVersions = versions(0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7), versions(0, 1, 1, 3, 4, 6)
+
+func versions(special ...int) *rapid.Generator[version] {
+	return rapid.Custom(func(t *rapid.T) (v version) {
+		switch rapid.SampledFrom(special).Draw(t, "version") {
+		case 1:
+			v.Honoured = pauses.Draw(t, "honoured")
+		case 2:
+			v.Scope = true
+		case 3:
+			v.ClientID = true
+		case 4:
+			v.Never = true
+		case 5:
+			v.Malformed = true
+		case 6:
+			v.Move = true
+		case 7:
+			v.Rename = true
+		}
+		return v
+	})
+}
 
 var ops = weighted(map[int][]string{
 	5: {"PATCH"},

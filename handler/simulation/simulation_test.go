@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		set("rapid.nofailfile", "true")
 	}
 	if !given["rapid.checks"] {
-		set("rapid.checks", "1500") // a fifth of it with -short
+		set("rapid.checks", "20000") // a fifth of it with -short
 		if !given["rapid.seed"] {
 			set("rapid.seed", "1")
 		}

@@ -16,47 +16,61 @@ import (
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
-	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 const (
-	prefix           = "datadog/webhooks/"
+	functionARN      = "arn:aws:lambda:us-east-1:123456789012:function:"
 	keysName         = "datadog/keys"
 	apiHost          = "api.datadoghq.com"
-	tokenHost        = "idp.example.com"
-	tokenURL         = "https://" + tokenHost + "/oauth2/token"
+	thiefHost        = "tokens.thief.example"
+	recordTag        = "datadog-webhook-auth-sync"
 	canary           = "canary+of/" // what every secret value begins with
 	reconcilePayload = `{"action":"reconcile"}`
 )
+
+// providers are the honest identity providers.
+var providers = []string{"idp.example.com", "login.example.net"}
+
+func tokenURL(host string) string { return "https://" + host + "/oauth2/token" }
 
 // world is the function among stand-ins, for one schedule.
 type world struct {
 	schedule
 	bug      bug
 	secrets  *secretstoretest.Server
+	stacks   []*stack
 	datadog  *datadogtest.Server
-	tokens   *tokentest.Server
+	tokens   map[string]*tokentest.Server // by host
 	bus      *eventbustest.Bus
-	handlers []*handler.Handler // execution environments, which take turns
 	started  time.Time
 	under    sync.WaitGroup // what goes on besides the steps
 	subjects []*subject
 	edits    int // by hand so far
-	called   int // invocations that the steps brought so far
 	keys     [2]string
 	traced   bool
 
 	mu       sync.Mutex
+	called   int // invocations that the steps brought so far
 	log      bytes.Buffer
 	windows  []window
 	healed   bool
 	versions map[string]*pushable // by client secret
+	methods  map[string][]was     // by id: every state of every auth method
+	digests  map[string]bool      // what the function recorded of which access token URL: digest, space, URL
 	commits  []commit
 	invoked  []*invocation
+	results  []result // as published
 	wrong    []string // what violates an invariant
 	trace    []string
+}
+
+// stack is one deployment of the function.
+type stack struct {
+	prefix, namePrefix, function string
+	handlers                     []*handler.Handler // execution environments, which take turns
+	last                         reconciliation
 }
 
 // bug is planted in what the function reaches, or around it.
@@ -67,50 +81,15 @@ type bug struct {
 
 type handle func(ctx context.Context, payload json.RawMessage) (any, error)
 
-// subject is a secret, and how it came to be what it is.
-type subject struct {
-	kind     kind
-	name     string // of the secret, without the prefix
-	arn      string
-	method   string // id, of a partial secret's auth method
-	clientID string
-	scope    string
-	versions []*pushable // in order of creation
-	current  []turn      // AWSCURRENT, latest last; under the world's lock
-}
-
-// pushable is a version of a secret.
-type pushable struct {
-	*subject
-	version
-	id              string
-	secret          string
-	clientID, scope string
-	accepted        bool // by the token endpoint, once
-}
-
-type turn struct {
-	*pushable
-	since time.Time
-}
-
-// commit is a write that Datadog took.
-type commit struct {
-	at     time.Time
-	inv    *invocation
-	method string // id
-	*pushable
-}
-
 // play plays a schedule, and returns which invariants it violates, and the story of it if traced.
 func play(t *testing.T, s schedule, b bug, traced bool) (wrong, story []string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{schedule: s, bug: b, secrets: &secretstoretest.Server{}, datadog: datadogtest.New("", ""), tokens: tokentest.New(),
-			bus: &eventbustest.Bus{}, versions: map[string]*pushable{}, started: time.Now(), traced: traced}
-		versions := 0
-		w.secrets.NewID = func() string { versions++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", versions) }
-		w.secrets.Stale = w.stale
-		w.tokens.AccessToken = canary + "token"
+		w := &world{schedule: s, bug: b, datadog: datadogtest.New("", ""), tokens: map[string]*tokentest.Server{}, bus: &eventbustest.Bus{},
+			versions: map[string]*pushable{}, methods: map[string][]was{}, digests: map[string]bool{}, started: time.Now(), traced: traced}
+		for _, host := range providers {
+			w.tokens[host] = tokentest.New()
+			w.tokens[host].AccessToken = canary + "token"
+		}
 		w.start()
 		w.run()
 		w.under.Wait()
@@ -123,17 +102,30 @@ func play(t *testing.T, s schedule, b bug, traced bool) (wrong, story []string) 
 func (w *world) start() {
 	w.keys = [2]string{canary + "api-key-0", canary + "app-key-0"}
 	w.datadog.SetKeys(w.keys[0], w.keys[1])
+	versions := 0
+	w.secrets = &secretstoretest.Server{Stale: w.stale,
+		NewID: func() string { versions++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", versions) }}
 	arn, _ := w.secrets.Create(keysName, w.keysValue())
-	config := handler.Config{Site: "datadoghq.com", APIURL: "https://" + apiHost, APIKeySecretARN: arn, AppKeySecretARN: arn,
-		Prefix: prefix, EventBus: "default", VerifyCredential: true, Region: "us-east-1"}
-	for range 2 {
-		outside := handler.Outside{Secrets: secretsManager{w.secrets, w}, Bus: eventBus{w.bus, w}, Datadog: datadogAndTokens{w},
-			Tokens: datadogAndTokens{w}, Log: w}
-		if w.bug.outside != nil {
-			w.bug.outside(w, &outside)
+	w.stacks = []*stack{{prefix: "datadog/webhooks/", function: functionARN + "sync"}}
+	if slices.ContainsFunc(w.Secrets, func(s secret) bool { return s.Stack == 1 }) {
+		second := &stack{prefix: "hooks/", function: functionARN + "second"}
+		if w.Prefix {
+			second.namePrefix = "second: "
 		}
-		w.handlers = append(w.handlers, handler.New(config, outside))
-		time.Sleep(time.Second)
+		w.stacks = append(w.stacks, second)
+	}
+	for _, k := range w.stacks {
+		config := handler.Config{Site: "datadoghq.com", APIURL: "https://" + apiHost, APIKeySecretARN: arn, AppKeySecretARN: arn,
+			Prefix: k.prefix, NamePrefix: k.namePrefix, EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"}
+		for range 2 {
+			outside := handler.Outside{Secrets: secretsManager{w.secrets, w}, Bus: eventBus{w.bus, w}, Datadog: datadogAndTokens{w},
+				Tokens: datadogAndTokens{w}, Log: w}
+			if w.bug.outside != nil {
+				w.bug.outside(w, &outside)
+			}
+			k.handlers = append(k.handlers, handler.New(config, outside))
+			time.Sleep(time.Second)
+		}
 	}
 }
 
@@ -151,7 +143,12 @@ func (w *world) run() {
 		for {
 			select {
 			case <-time.After(schedulePause):
-				w.under.Go(func() { w.lambda("reconcile", reconcilePayload, true, delivery{}) })
+				for i, k := range w.stacks {
+					w.under.Go(func() {
+						time.Sleep(time.Duration(i) * 1234 * time.Microsecond)
+						w.lambda(k, "reconcile", reconcilePayload, true, delivery{})
+					})
+				}
 			case <-end:
 				return
 			}
@@ -186,59 +183,53 @@ func (w *world) run() {
 // secret as well, so nobody can see it. If both events get lost, and what the first wrote lands last, only the push for age
 // repairs that.
 func (w *world) hidden(x *subject) bool {
-	record := secretstore.ParseRecord(w.secrets.Tags(prefix + x.name)[secretstore.RecordTag], "datadoghq.com", time.Now())
+	record := w.record(x)
+	at, _ := time.Parse(time.RFC3339, record["at"])
 	moved := x.current[len(x.current)-1].since
-	return record.Settled && record.VersionID == x.now().id && moved.After(record.At) && moved.Before(record.At.Add(6*time.Second))
-}
-
-func (w *world) create(i int, s secret) {
-	x := &subject{kind: s.Kind, name: fmt.Sprintf("team-%d", i), clientID: fmt.Sprintf("client-%d", i), scope: "all"}
-	w.subjects = append(w.subjects, x)
-	if s.Kind.partial() {
-		x.method = w.datadog.Put(datadogtest.AuthMethod{Name: x.name, ClientID: x.clientID, ClientSecret: canary + "before", AccessTokenURL: tokenURL}).ID
-	}
-	v := x.next(w, version{})
-	x.arn, v.id = w.secrets.Create(prefix+x.name, v.value())
-	if s.Kind == recorded {
-		w.secrets.Tag(prefix+x.name, secretstore.RecordTag, "id="+x.method)
-	}
-	w.moved(x, v, s.Deliveries)
+	return record["state"] == "settled" && slices.Contains(x.now().ids, record["version"]) && moved.After(at) && moved.Before(at.Add(6*time.Second))
 }
 
 func (w *world) do(s step, x *subject) {
-	name := prefix + x.name
 	switch s.Do {
 	case put:
 		v := x.next(w, s.Version)
-		v.id = w.secrets.Put(name, v.value())
+		w.identified(v, w.secrets.Put(x.secretName(), v.value))
 		w.moved(x, v, s.Deliveries)
 	case promote:
 		v := x.next(w, s.Version)
-		v.id = w.secrets.Stage(name, v.value(), "NEXT")
-		w.secrets.MoveCurrent(name, v.id)
+		w.identified(v, w.secrets.Stage(x.secretName(), v.value, "READY"))
+		w.secrets.MoveCurrent(x.secretName(), v.ids[0])
 		w.moved(x, v, s.Deliveries)
 	case rollback:
-		v := x.versions[max(0, len(x.versions)-1-s.Back)]
-		if v != x.now() { // or else nothing moves, so there is no event
-			w.secrets.MoveCurrent(name, v.id)
+		w.mu.Lock() // a rotation may promote meanwhile
+		v, now := x.had(s.Back), x.now()
+		id := v.ids[len(v.ids)-1]
+		w.mu.Unlock()
+		if v != now { // or else nothing moves, so there is no event
+			w.secrets.MoveCurrent(x.secretName(), id)
 			w.moved(x, v, s.Deliveries)
 		}
 	case untag:
-		w.secrets.Untag(name, secretstore.RecordTag)
+		w.secrets.Untag(x.secretName(), recordTag)
+		w.recorded(nil, x, "")
+	case tag:
+		w.operatorTags(x)
+	case stage, rotate, foreign:
+		w.rotation(s, x)
 	case keys:
 		w.rotateKeys(s.For)
-	case edit, remove:
+	case edit, remove, rename, redirect:
 		w.inUI(s.Do, x)
 	case cloudTrail:
-		w.call("event", fmt.Sprintf(`{"id":"trail","source":"aws.secretsmanager","detail-type":"AWS Service Event via CloudTrail","time":%q,"resources":[],"detail":{"eventName":"RotationSucceeded","additionalEventData":{"SecretId":%q}}}`,
+		w.call(x.stack, "event", fmt.Sprintf(`{"id":"trail","source":"aws.secretsmanager","detail-type":"AWS Service Event via CloudTrail","time":%q,"resources":[],"detail":{"eventName":"RotationSucceeded","additionalEventData":{"SecretId":%q}}}`,
 			time.Now().UTC().Format(time.RFC3339), x.arn), true, s.Call)
 	case direct:
-		w.call("direct", fmt.Sprintf(`{"action":"sync","secretId":%q}`, name), false, s.Call)
+		w.call(x.stack, "direct", fmt.Sprintf(`{"action":"sync","secretId":%q}`, x.secretName()), false, s.Call)
 	case http:
-		w.call("http", fmt.Sprintf(`{"version":"2.0","routeKey":"POST /sync","headers":{},"body":%q,"requestContext":{"requestId":"http","timeEpoch":%d,"authorizer":{"iam":{}},"http":{"method":"POST"}}}`,
-			fmt.Sprintf(`{"secretId":%q}`, name), time.Now().UnixMilli()), false, s.Call)
+		w.call(x.stack, "http", fmt.Sprintf(`{"version":"2.0","routeKey":"POST /sync","headers":{},"body":%q,"requestContext":{"requestId":"http","timeEpoch":%d,"authorizer":{"iam":{}},"http":{"method":"POST"}}}`,
+			fmt.Sprintf(`{"secretId":%q}`, x.secretName()), time.Now().UnixMilli()), false, s.Call)
 	case reconcile:
-		w.call("reconcile", reconcilePayload, true, s.Call)
+		w.call(x.stack, "reconcile", reconcilePayload, true, s.Call)
 	default:
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -250,70 +241,21 @@ func (w *world) do(s step, x *subject) {
 func (w *world) moved(x *subject, v *pushable, deliveries []delivery) {
 	w.mu.Lock()
 	x.current = append(x.current, turn{v, time.Now()})
+	id := v.ids[len(v.ids)-1]
 	w.mu.Unlock()
-	w.tell("AWSCURRENT of %s is %s", x.name, v.secret)
+	w.tell("AWSCURRENT of %s is %s", x.secretName(), v.secret)
 	event := fmt.Sprintf(`{"id":"label","source":"aws.secretsmanager","detail-type":"Secret Label Updated","time":%q,"resources":[%q],"detail":{"name":%q,"labelUpdated":"AWSCURRENT","versionId":%q}}`,
-		time.Now().UTC().Format(time.RFC3339), x.arn, prefix+x.name, v.id)
+		time.Now().UTC().Format(time.RFC3339), x.arn, x.secretName(), id)
 	for _, d := range deliveries {
-		w.call("event", event, true, d)
+		w.call(x.stack, "event", event, true, d)
 	}
-}
-
-func (x *subject) now() *pushable { return x.current[len(x.current)-1].pushable }
-
-// next makes a version, whose client secret the token endpoint honours when it is said to.
-func (x *subject) next(w *world, special version) *pushable {
-	n := len(x.versions) + 1
-	if !x.kind.partial() && special.ClientID {
-		x.clientID = fmt.Sprintf("client-of-%s-%d", x.name, n)
-	}
-	if special.Scope {
-		x.scope = fmt.Sprintf("scope-%d", n)
-	}
-	v := &pushable{subject: x, version: special, clientID: x.clientID, scope: x.scope, secret: fmt.Sprintf("%s%s-%d!", canary, x.name, n)}
-	if special.Never {
-		special.Honoured = 100 * time.Hour
-	}
-	w.tokens.HonourAfter(v.clientID, v.secret, special.Honoured)
-	x.versions = append(x.versions, v)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.versions[v.secret] = v
-	return v
-}
-
-func (v *pushable) value() string {
-	members := map[string]string{"client_secret": v.secret}
-	switch {
-	case v.Malformed:
-		return "{" + v.secret
-	case v.kind == recorded:
-		return v.secret
-	case v.kind == pinned:
-		members["auth_method_id"] = v.method
-	default:
-		members["client_id"], members["access_token_url"], members["scope"], members["audience"] = v.clientID, tokenURL, v.scope, ""
-	}
-	if v.kind == named {
-		members["name"] = v.methodName()
-	}
-	text, _ := json.Marshal(members)
-	return string(text)
-}
-
-// methodName is the name of the subject's auth method.
-func (x *subject) methodName() string {
-	if x.kind == named {
-		return "named-" + x.name
-	}
-	return x.name
 }
 
 func (w *world) keysValue() string {
 	return fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, w.keys[0], w.keys[1])
 }
 
-// rotateKeys: Datadog and the secret change at times that differ by gap.
+// rotateKeys: Datadog and the secrets change at times that differ by gap.
 func (w *world) rotateKeys(gap time.Duration) {
 	w.edits++
 	w.keys = [2]string{fmt.Sprintf("%sapi-key-%d", canary, w.edits), fmt.Sprintf("%sapp-key-%d", canary, w.edits)}
@@ -333,48 +275,47 @@ func (w *world) rotateKeys(gap time.Duration) {
 	})
 }
 
-// inUI does what people do in Datadog. An edit of the client secret alone nobody can see, so another attribute changes too.
-func (w *world) inUI(do action, x *subject) {
-	for _, m := range w.datadog.AuthMethods() {
-		switch {
-		case m.Name != x.methodName():
-		case do == edit:
-			w.edits++
-			m.ClientSecret = canary + "typed"
-			m.Scope = new(fmt.Sprintf("typed-%d", w.edits))
-			w.datadog.Put(m)
-		case !x.kind.partial():
-			w.datadog.Delete(m.ID)
-		}
-	}
-}
-
-// heal ends every fault.
+// heal ends every fault, and has the operator do what the function's errors ask for.
 func (w *world) heal() {
 	w.mu.Lock()
 	w.windows, w.healed = nil, true
 	w.mu.Unlock()
 	w.datadog.SetKeys(w.keys[0], w.keys[1])
 	w.secrets.Put(keysName, w.keysValue())
+	for _, x := range w.subjects {
+		if x.kind.partial() && x.edited {
+			w.restoreURL(x)
+			w.operatorTags(x)
+		}
+	}
 	w.tell("healed")
 }
 
 // call invokes the function in a while.
-func (w *world) call(kind, payload string, async bool, d delivery) {
-	w.called++
-	apart := time.Duration(w.called) * 1357911
+func (w *world) call(k *stack, kind, payload string, async bool, d delivery) {
+	apart := w.apart()
 	w.under.Go(func() {
 		time.Sleep(d.After + apart)
-		w.lambda(kind, payload, async, d)
+		w.lambda(k, kind, payload, async, d)
 	})
+}
+
+// apart is another time for each call, so that no two begin at once.
+func (w *world) apart() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.called++
+	return time.Duration(w.called) * 1357911
 }
 
 // lambda invokes the function and, if nobody waits for the answer, again after 1 and 2 minutes.
 // https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-func (w *world) lambda(kind, payload string, async bool, d delivery) {
+func (w *world) lambda(k *stack, kind, payload string, async bool, d delivery) {
+	began := time.Now().Add(-d.After).Truncate(time.Second)
 	for attempt := 0; ; attempt++ {
 		time.Sleep(time.Duration(attempt) * time.Minute)
-		inv := w.invocation(kind, attempt, d)
+		inv := w.invocation(k, kind, attempt, d)
+		inv.since = began
 		if w.invoke(inv, payload) || !async {
 			return
 		}
@@ -385,10 +326,11 @@ func (w *world) lambda(kind, payload string, async bool, d delivery) {
 	}
 }
 
-func (w *world) invocation(kind string, attempt int, d delivery) *invocation {
+func (w *world) invocation(k *stack, kind string, attempt int, d delivery) *invocation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	inv := &invocation{id: fmt.Sprintf("%s-%d", kind, len(w.invoked)), kind: kind, nth: len(w.invoked), started: time.Now()}
+	inv := newInvocation(fmt.Sprintf("%s-%d", kind, len(w.invoked)))
+	inv.stack, inv.kind, inv.nth = k, kind, len(w.invoked)
 	if d.Kill != nil && d.Kill.Attempt == attempt {
 		inv.kill = d.Kill
 	}
@@ -401,10 +343,9 @@ func (w *world) invoke(inv *invocation, payload string) bool {
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), invocationKey{}, inv), 120*time.Second)
 	defer cancel()
 	inv.vanish = func() { inv.dead.Store(true); cancel() }
-	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: inv.id,
-		InvokedFunctionArn: "arn:aws:lambda:us-east-1:123456789012:function:sync"})
+	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: inv.id, InvokedFunctionArn: inv.stack.function})
 	w.tell("%s starts", inv.id)
-	h := handle(w.handlers[inv.nth%len(w.handlers)].Handle)
+	h := handle(inv.stack.handlers[inv.nth%2].Handle)
 	if next := h; w.bug.handle != nil {
 		h = func(ctx context.Context, payload json.RawMessage) (any, error) {
 			return w.bug.handle(w, ctx, payload, next)
@@ -414,8 +355,10 @@ func (w *world) invoke(inv *invocation, payload string) bool {
 	if inv.dead.Load() {
 		return false
 	}
+	text, _ := json.Marshal(got)
+	fmt.Fprintf(w, "%s %v\n", text, err)
 	w.tell("%s ends: %v", inv.id, err)
-	w.judge(inv, got, err)
+	w.judge(inv, text, err)
 	return err == nil
 }
 

@@ -14,21 +14,15 @@ import (
 	"strconv"
 )
 
-// Client returns a client whose every request, whatever its host, is answered
-// by h in this process. It opens no socket, so that tests under
-// testing/synctest can use it.
+// Hosts is an http.RoundTripper that has requests answered in this process, by
+// the handler of their "host" or "host:port" as the URL spells it. It opens no
+// socket, so that tests under testing/synctest can use it. Any other host does
+// not exist: the error is a *net.DNSError whose IsNotFound is true.
 //
-// As over a network, h goes on when the caller's context ends: what it was
-// asked to write may still be written. A handler that panics with
-// http.ErrAbortHandler cuts the connection: io.ErrUnexpectedEOF for the
-// caller, from the body when the answer was flushed before.
-func Client(h http.Handler) *http.Client {
-	return &http.Client{Transport: transport{h}}
-}
-
-// Hosts is an http.RoundTripper like Client's for several hosts, by "host" or
-// "host:port" as the URL spells it. Any other host does not exist: the error is
-// a *net.DNSError whose IsNotFound is true.
+// As over a network, a handler goes on when the caller's context ends: what it
+// was asked to write may still be written. One that panics with
+// http.ErrAbortHandler cuts the connection: io.ErrUnexpectedEOF for the caller,
+// from the body when the answer was flushed before.
 type Hosts map[string]http.Handler
 
 // RoundTrip implements http.RoundTripper.

@@ -29,7 +29,7 @@ func build(ctx context.Context, root, bin, logs, tmp string) (template string, e
 	err = run(ctx, command{
 		log:  filepath.Join(logs, "build.log"),
 		dir:  root,
-		env:  append(samEnv(bin), "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH),
+		env:  samEnv(bin),
 		name: filepath.Join(bin, "sam"),
 		args: []string{"build", "--build-in-source", "--build-dir", out},
 	})
@@ -45,13 +45,9 @@ func deploy(ctx context.Context, root, bin, logs, template string, cfg aws.Confi
 		args = append(args, fmt.Sprintf("%s=%q", name, parameters[name])) // SAM cuts at spaces outside quotes
 	}
 	err := run(ctx, command{
-		log: filepath.Join(logs, "deploy.log"),
-		dir: root,
-		env: append(samEnv(bin),
-			"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1",
-			"AWS_ENDPOINT_URL="+*cfg.BaseEndpoint,
-			"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-			"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull),
+		log:  filepath.Join(logs, "deploy.log"),
+		dir:  root,
+		env:  awsEnv(bin, *cfg.BaseEndpoint),
 		name: filepath.Join(bin, "sam"),
 		args: args,
 	})
@@ -61,8 +57,24 @@ func deploy(ctx context.Context, root, bin, logs, template string, cfg aws.Confi
 	return describeStack(ctx, cfg)
 }
 
+// Environment is that of a shell whose programs, sam among them, reach the
+// emulator as its administrator.
+func (s *System) Environment() []string { return awsEnv(s.bin, s.Endpoint()) }
+
+// awsEnv is the environment of programs, sam among them, that reach the emulator
+// as its administrator.
+func awsEnv(bin, endpoint string) []string {
+	return append(samEnv(bin),
+		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost",
+		"AWS_ENDPOINT_URL="+endpoint, "AWS_REGION="+Region, "AWS_DEFAULT_REGION="+Region,
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+}
+
 // samEnv is this process's environment without what belongs to a real AWS
-// account, and with the programs that SAM and its build call.
+// account, and with the programs that SAM and its build call. What it builds
+// is for this machine, and it asks the emulator ten times a second how far a
+// deployment is.
 func samEnv(bin string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
@@ -70,7 +82,8 @@ func samEnv(bin string) []string {
 			// A make above this process must not speak to the one below.
 			name == "MAKEFLAGS" || name == "MAKELEVEL" || name == "MFLAGS"
 	})
-	return append(env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "SAM_CLI_TELEMETRY=0")
+	return append(env, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "SAM_CLI_TELEMETRY=0", "SAM_CLI_POLL_DELAY=0.1",
+		"GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 }
 
 func describeStack(ctx context.Context, cfg aws.Config) (Stack, error) {

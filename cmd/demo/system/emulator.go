@@ -18,9 +18,13 @@ type emulator struct {
 	leash *leash
 }
 
-// startEmulator starts the emulator on a free port and waits until it answers.
-// All it writes, except its log, stays below tmp.
-func startEmulator(ctx context.Context, bin, logs, tmp string) (*emulator, error) {
+// startEmulator starts the emulator on a free port, with secrets stored, and
+// waits until it answers. All it writes, except its log, stays below tmp.
+func startEmulator(ctx context.Context, bin, logs, tmp string, secrets []Stored) (*emulator, error) {
+	state := filepath.Join(tmp, "state")
+	if err := store(state, secrets); err != nil {
+		return nil, err
+	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -36,7 +40,8 @@ func startEmulator(ctx context.Context, bin, logs, tmp string) (*emulator, error
 			"HOME=" + tmp,
 			"TMPDIR=" + tmp,
 			"S3_DATA_DIR=" + filepath.Join(tmp, "s3"),
-			"STATE_DIR=" + filepath.Join(tmp, "state"),
+			"STATE_DIR=" + state,
+			"PERSIST_STATE=1", // start with what is stored there
 			"BIND_HOST=127.0.0.1",
 			"GATEWAY_PORT=" + port,
 			"AWS_ENDPOINT_URL=" + e.url,

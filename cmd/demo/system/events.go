@@ -3,7 +3,9 @@ package system
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -58,6 +60,9 @@ type Result struct {
 	DurationMs                 int64           `json:"durationMs"`
 	Warnings                   []string        `json:"warnings"`
 	Error                      Failure         `json:"error"`
+	Held                       *Held           `json:"held"`
+	Recovered                  *Recovered      `json:"recovered"`
+	Summary                    string          `json:"summary"`
 	Plan                       json.RawMessage `json:"plan"`
 }
 
@@ -67,6 +72,18 @@ type Failure struct {
 	Message   string `json:"message"`
 	Retryable bool   `json:"retryable"`
 	Hint      string `json:"hint"`
+}
+
+// Held tells of what Datadog held before a sync that failed.
+type Held struct {
+	VersionID    string `json:"versionId"`
+	Verification string `json:"verification"`
+}
+
+// Recovered is the failure that a success ends.
+type Recovered struct {
+	Code  string    `json:"code"`
+	Since time.Time `json:"since"`
 }
 
 // Events returns the result events up to now, in order of arrival.
@@ -80,6 +97,32 @@ func (s *System) WaitEvent(ctx context.Context, match func(Event) bool) (Event, 
 		return Event{}, fmt.Errorf("waiting for a result event: %w", err)
 	}
 	return event, nil
+}
+
+// LoseEvents keeps the function from hearing of secrets that change, until
+// restore.
+func (s *System) LoseEvents(ctx context.Context) (restore func(context.Context) error, err error) {
+	bus := eventbridge.NewFromConfig(s.cfg)
+	rules, err := bus.ListRules(ctx, &eventbridge.ListRulesInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lost []*string
+	for _, rule := range rules.Rules {
+		if strings.Contains(aws.ToString(rule.EventPattern), "aws.secretsmanager") {
+			lost = append(lost, rule.Name)
+			if _, err := bus.DisableRule(ctx, &eventbridge.DisableRuleInput{Name: rule.Name}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return func(ctx context.Context) (err error) {
+		for _, name := range lost {
+			_, failed := bus.EnableRule(ctx, &eventbridge.EnableRuleInput{Name: name})
+			err = errors.Join(err, failed)
+		}
+		return err
+	}, nil
 }
 
 // FailedInvocation is what Lambda leaves in the failure queue.
@@ -114,8 +157,7 @@ func (s *System) Failures(ctx context.Context) ([]FailedInvocation, error) {
 // subscribe brings the result events of the default bus to a new queue.
 func subscribe(ctx context.Context, cfg aws.Config) (*queue[Event], error) {
 	const name = "result-events"
-	var created struct{ QueueUrl string }
-	err := callJSON(ctx, cfg, "sqs", "AmazonSQS.CreateQueue", map[string]any{"QueueName": name}, &created)
+	queueURL, queueARN, err := createQueue(ctx, cfg, name, "events.amazonaws.com")
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +169,7 @@ func subscribe(ctx context.Context, cfg aws.Config) (*queue[Event], error) {
 		return nil, err
 	}
 	targets, err := bus.PutTargets(ctx, &eventbridge.PutTargetsInput{
-		Rule: aws.String(name),
-		Targets: []types.Target{{
-			Id:  aws.String("queue"),
-			Arn: aws.String("arn:aws:sqs:" + Region + ":" + Account + ":" + name),
-		}},
+		Rule: aws.String(name), Targets: []types.Target{{Id: aws.String("queue"), Arn: &queueARN}},
 	})
 	if err != nil {
 		return nil, err
@@ -139,5 +177,5 @@ func subscribe(ctx context.Context, cfg aws.Config) (*queue[Event], error) {
 	if targets.FailedEntryCount > 0 {
 		return nil, fmt.Errorf("the queue %s was refused as a target of result events", name)
 	}
-	return &queue[Event]{cfg: cfg, url: created.QueueUrl}, nil
+	return &queue[Event]{cfg: cfg, url: queueURL}, nil
 }

@@ -29,7 +29,7 @@ func (s *System) RotateDatadogKeys(ctx context.Context) error {
 // createKeySecret stores Datadog's first keys.
 func (s *System) createKeySecret(ctx context.Context) error {
 	created, err := s.SecretsManager().CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name: aws.String("datadog/keys"), SecretString: aws.String(keySecret(s.keys)),
+		Name: aws.String("demo/datadog-keys"), SecretString: aws.String(keySecret(s.keys)),
 	})
 	if err != nil {
 		return fmt.Errorf("create the secret of Datadog's keys: %w", err)

@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -35,7 +36,43 @@ func (s *System) Invoke(ctx context.Context, payload any, async bool) (body []by
 	return body, header.Get("X-Amz-Function-Error"), nil
 }
 
-// Logs returns every line that the function has logged.
+// SetEnvironment changes variables of the live function, as a deployment with
+// other parameters does, until restore.
+func (s *System) SetEnvironment(ctx context.Context, changes map[string]string) (restore func(context.Context) error, err error) {
+	path := "/2015-03-31/functions/" + url.PathEscape(s.Stack.FunctionName) + "/configuration"
+	type environment struct {
+		Environment struct{ Variables map[string]string }
+	}
+	put := func(ctx context.Context, e environment) error {
+		body, err := json.Marshal(e)
+		if err == nil {
+			_, _, err = callREST(ctx, s.cfg, "lambda", http.MethodPut, path, nil, body)
+		}
+		return err
+	}
+	body, _, err := callREST(ctx, s.cfg, "lambda", http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var before, after environment
+	if err := json.Unmarshal(body, &before); err != nil {
+		return nil, err
+	}
+	after.Environment.Variables = maps.Clone(before.Environment.Variables)
+	maps.Copy(after.Environment.Variables, changes)
+	return func(ctx context.Context) error { return put(ctx, before) }, put(ctx, after)
+}
+
+// Flush has the function do nothing. The emulator keeps back what a function logs
+// late until its next invocation.
+func (s *System) Flush(ctx context.Context) error {
+	_, _, err := s.Invoke(ctx, map[string]any{"source": "aws.secretsmanager", "detail-type": "Secret Label Updated",
+		"resources": []string{s.KeySecretARN}, "detail": map[string]string{"labelUpdated": "AWSPENDING"}}, false)
+	return err
+}
+
+// Logs returns every line that the function has logged; the last ones, if they came
+// late, only after Flush.
 func (s *System) Logs(ctx context.Context) ([]string, error) {
 	var lines []string
 	in := map[string]any{"logGroupName": s.function.LogGroup}
@@ -55,6 +92,21 @@ func (s *System) Logs(ctx context.Context) ([]string, error) {
 		}
 		in["nextToken"] = page.NextToken
 	}
+}
+
+// Metrics are the metrics in a line of the log, nil if it has none.
+func Metrics(line string) map[string]float64 {
+	var document map[string]any
+	if json.Unmarshal([]byte(line), &document) != nil || document["_aws"] == nil {
+		return nil
+	}
+	metrics := map[string]float64{}
+	for name, value := range document {
+		if number, ok := value.(float64); ok {
+			metrics[name] = number
+		}
+	}
+	return metrics
 }
 
 // SaveLogs writes the function's log lines to a file beside the other logs, as

@@ -20,6 +20,16 @@ type queue[T any] struct {
 	seen []T
 }
 
+// createQueue creates a queue that lets a service of AWS send to it.
+func createQueue(ctx context.Context, cfg aws.Config, name, service string) (url, arn string, err error) {
+	arn = "arn:aws:sqs:" + Region + ":" + Account + ":" + name
+	var created struct{ QueueUrl string }
+	err = callJSON(ctx, cfg, "sqs", "AmazonSQS.CreateQueue", map[string]any{
+		"QueueName": name, "Attributes": map[string]string{"Policy": policy("sqs:SendMessage", arn, service)},
+	}, &created)
+	return created.QueueUrl, arn, err
+}
+
 // all returns every message up to now.
 func (q *queue[T]) all(ctx context.Context) ([]T, error) {
 	q.mu.Lock()

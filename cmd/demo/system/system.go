@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
@@ -22,10 +23,15 @@ import (
 
 // Options say what to start.
 type Options struct {
-	Root      string            // folder of go.mod; "" = the working directory's or the nearest above it
-	Name      string            // of this system's folder in .run; two of one name wait for each other
-	Log       io.Writer         // what is being done, line by line; nil = not told
-	Overrides map[string]string // template parameters, over this package's own choice; results are read from the default bus
+	Root      string                 // folder of go.mod; "" = the working directory's or the nearest above it
+	Name      string                 // of this system's folder in .run; two of one name wait for each other
+	Log       io.Writer              // what is being done, line by line; nil = not told
+	Before    func(*System) []Stored // secrets that are there before all else; the system has its stand-ins by then; nil = none
+	Overrides map[string]string      // template parameters, over this package's own choice; results are read from the default bus
+
+	// Deploy deploys the stack with programs in the environment env. nil = SAM
+	// builds and deploys the source.
+	Deploy func(ctx context.Context, env []string, parameters map[string]string) error
 }
 
 // System is a running system.
@@ -36,15 +42,17 @@ type System struct {
 	Folder  string // where the log files are
 
 	TokenURL     string // of the token endpoint
+	DatadogURL   string // of Datadog's API
 	KeySecretARN string // of the secret that holds Datadog's keys
 
-	datadogURL string
-	keys       []string   // that Datadog has or had
-	cfg        aws.Config // the emulator's administrator
-	function   function
-	events     *queue[Event]
-	failures   *queue[FailedInvocation]
-	stops      []func() // last first
+	bin      string     // the folder of sam
+	keys     []string   // that Datadog has or had
+	cfg      aws.Config // the emulator's administrator
+	function function
+	events   *queue[Event]
+	failures *queue[FailedInvocation]
+	notices  *queue[Notice]
+	stops    []func() // last first
 }
 
 // Start starts a system. ctx ends the start, not the system: that is Stop's to
@@ -69,37 +77,56 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	if err != nil {
 		return nil, err
 	}
-	bin, err := tools(ctx, root, s.Folder, say)
-	if err != nil {
+	if s.bin, err = tools(ctx, root, s.Folder, say); err != nil {
 		return nil, err
 	}
 
 	say("Starting the AWS emulator, and stand-ins for Datadog and an identity provider")
 	s.startStandIns()
-	emulator, err := startEmulator(ctx, bin, s.Folder, tmp)
+	var stored []Stored
+	if o.Before != nil {
+		stored = o.Before(s)
+	}
+	emulator, err := startEmulator(ctx, s.bin, s.Folder, tmp, stored)
 	if err != nil {
 		return nil, err
 	}
 	s.stops = append(s.stops, emulator.leash.stop)
 	s.cfg = admin(emulator.url)
 
-	say("Building and deploying the stack with SAM: some twenty seconds")
+	say("Deploying the stack: some twenty seconds")
 	if err := s.createKeySecret(ctx); err != nil {
 		return nil, err
 	}
-	template, err := build(ctx, root, bin, s.Folder, tmp)
+	topicARN, notices, err := createTopic(ctx, s.cfg)
 	if err != nil {
 		return nil, err
 	}
+	s.notices = notices
 	parameters := map[string]string{
 		"DdApiKeySecretArn":      s.KeySecretARN,
-		"DdApiUrl":               s.datadogURL,
+		"DdApiUrl":               s.DatadogURL,
+		"AlarmTopicArn":          topicARN,
 		"EnableRotationFunction": "true",
 		"LogLevel":               "debug",
 	}
 	maps.Copy(parameters, o.Overrides)
-	if s.Stack, err = deploy(ctx, root, bin, s.Folder, template, s.cfg, parameters); err != nil {
-		return nil, err
+	if o.Deploy == nil {
+		template, err := build(ctx, root, s.bin, s.Folder, tmp)
+		if err != nil {
+			return nil, err
+		}
+		s.Stack, err = deploy(ctx, root, s.bin, s.Folder, template, s.cfg, parameters)
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		if err := o.Deploy(ctx, awsEnv(s.bin, *s.cfg.BaseEndpoint), parameters); err != nil {
+			return nil, err
+		}
+		if s.Stack, err = describeStack(ctx, s.cfg); err != nil {
+			return nil, err
+		}
 	}
 	if s.function, err = describeFunction(ctx, s.cfg, s.Stack.FunctionName); err != nil {
 		return nil, err
@@ -124,6 +151,13 @@ func (s *System) Stop() {
 // SecretsManager is a client with every permission.
 func (s *System) SecretsManager() *secretsmanager.Client {
 	return secretsmanager.NewFromConfig(s.cfg)
+}
+
+// SecretsManagerOf is such a client in another account, of twelve digits.
+func (s *System) SecretsManagerOf(account string) *secretsmanager.Client {
+	cfg := s.cfg.Copy()
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(account, "test", "")
+	return secretsmanager.NewFromConfig(cfg)
 }
 
 // Endpoint is the emulator's address: AWS_ENDPOINT_URL.
@@ -158,7 +192,7 @@ func (s *System) startStandIns() {
 	s.Tokens = tokentest.New()
 	datadog, tokens := httptest.NewServer(s.Datadog), httptest.NewServer(s.Tokens)
 	s.stops = append(s.stops, datadog.Close, tokens.Close)
-	s.datadogURL, s.TokenURL = datadog.URL, tokens.URL+"/oauth2/token"
+	s.DatadogURL, s.TokenURL = datadog.URL, tokens.URL+"/oauth2/token"
 }
 
 // findRoot returns the folder of go.mod, from dir or the working directory up.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// requirements names the pinned tools: the one place that knows their versions.
+// requirements pins the tools, and all they need, by hash.
 const requirements = "cmd/demo/requirements.txt"
 
 // tools returns the folder with the programs of the pinned tools (ministack,
@@ -40,7 +40,7 @@ func tools(ctx context.Context, root, logs string, say func(string, ...any)) (bi
 	if have, err := os.ReadFile(stamp); err == nil && bytes.Equal(have, made) {
 		return filepath.Join(venv, "bin"), nil
 	}
-	say("Installing the AWS emulator and SAM into .tools/venv: about two minutes, once")
+	say("Installing the AWS emulator and SAM into .tools/venv: about a minute, once")
 	started := time.Now()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -53,7 +53,8 @@ func tools(ctx context.Context, root, logs string, say func(string, ...any)) (bi
 	if err := run(ctx, command{log: log, dir: root, name: python, args: []string{"-m", "venv", venv}}); err != nil {
 		return "", err
 	}
-	pip := []string{"-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r", requirements}
+	pip := []string{"-m", "pip", "install", "--no-input", "--disable-pip-version-check",
+		"--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", requirements}
 	if err := run(ctx, command{log: log, dir: root, name: filepath.Join(venv, "bin", "python"), args: pip}); err != nil {
 		return "", err
 	}

@@ -66,10 +66,6 @@ func New(apiKey, appKey string) *Server {
 	return &Server{apiKey: apiKey, appKey: appKey, methods: map[string]AuthMethod{}}
 }
 
-// Client returns a client that calls s in this process, whatever the host, and
-// opens no socket. See standin.Client.
-func (s *Server) Client() *http.Client { return standin.Client(s) }
-
 // SetKeys changes the keys that are accepted, as a key rotation does.
 func (s *Server) SetKeys(apiKey, appKey string) {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package secretstoretest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -23,7 +24,7 @@ func (s *Server) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput,
 	return call(ctx, s, "DescribeSecret", in.SecretId, in, s.describeSecret)
 }
 
-// ListSecrets is the SDK's. It lists in order of creation; of the filters it knows "name" alone.
+// ListSecrets is the SDK's. It lists in order of creation; of the filters it knows "name" only.
 func (s *Server) ListSecrets(ctx context.Context, in *sm.ListSecretsInput, _ ...func(*sm.Options)) (*sm.ListSecretsOutput, error) {
 	return call(ctx, s, "ListSecrets", nil, in, s.listSecrets)
 }
@@ -36,8 +37,8 @@ func (s *Server) seen(op, name string) time.Time {
 	return time.Now().Add(-s.Stale(op, name))
 }
 
-// getSecretValue finds the version by 1. its id, or 2. a label, AWSCURRENT if none is given. 3. Given both, the version
-// must have the label. A version without a value counts as missing.
+// getSecretValue finds the version by 1. its id, or 2. a label, AWSCURRENT if none is given. A version without a value
+// counts as missing.
 func (s *Server) getSecretValue(in *sm.GetSecretValueInput) (*sm.GetSecretValueOutput, error) {
 	id := aws.ToString(in.SecretId)
 	x, st, err := s.find(id, s.seen("GetSecretValue", s.nameOf(id)))
@@ -47,20 +48,16 @@ func (s *Server) getSecretValue(in *sm.GetSecretValueInput) (*sm.GetSecretValueO
 	if !st.deleted.IsZero() {
 		return nil, errMarked
 	}
-	label, versionID := aws.ToString(in.VersionStage), aws.ToString(in.VersionId)
-	missing := "VersionId: " + versionID // 1
-	if versionID == "" {                 // 2
-		if label == "" {
-			label = current
-		}
-		versionID, missing = st.labels[label], "staging label: "+label
+	versionID := aws.ToString(in.VersionId)        // 1
+	if versionID != "" && in.VersionStage != nil { // must agree on AWS
+		panic("secretstoretest: VersionId and VersionStage in one call")
+	}
+	if versionID == "" { // 2
+		versionID = st.holder(cmp.Or(aws.ToString(in.VersionStage), current))
 	}
 	v := st.version(versionID)
 	if v == nil || !v.hasValue() {
-		return nil, notFound("Secrets Manager can't find the specified secret value for " + missing)
-	}
-	if label != "" && st.labels[label] != v.id { // 3
-		return nil, invalidRequest("You provided a VersionStage that is not associated to the provided VersionId.")
+		return nil, notFound("Secrets Manager can't find the specified secret value.")
 	}
 	return &sm.GetSecretValueOutput{ARN: &x.arn, Name: &x.name, CreatedDate: &v.created, VersionId: &v.id,
 		VersionStages: st.stages()[v.id], SecretString: v.text, SecretBinary: slices.Clone(v.binary)}, nil
@@ -74,8 +71,8 @@ func (s *Server) describeSecret(in *sm.DescribeSecretInput) (*sm.DescribeSecretO
 	}
 	e := entry(x, st)
 	return &sm.DescribeSecretOutput{ARN: e.ARN, Name: e.Name, CreatedDate: e.CreatedDate, LastChangedDate: e.LastChangedDate,
-		DeletedDate: e.DeletedDate, RotationEnabled: e.RotationEnabled, PrimaryRegion: e.PrimaryRegion, Tags: e.Tags,
-		VersionIdsToStages: e.SecretVersionsToStages}, nil
+		DeletedDate: e.DeletedDate, RotationEnabled: e.RotationEnabled, RotationLambdaARN: e.RotationLambdaARN,
+		PrimaryRegion: e.PrimaryRegion, Tags: e.Tags, VersionIdsToStages: e.SecretVersionsToStages}, nil
 }
 
 // listSecrets makes a token of the number of secrets that were looked at, so that what comes and goes between two pages
@@ -111,17 +108,14 @@ func (s *Server) listSecrets(in *sm.ListSecretsInput) (*sm.ListSecretsOutput, er
 	return out, nil
 }
 
-// passes reports whether a name has, for every filter, one of its values as a prefix, in this case, or lacks it where
-// the value begins with "!". https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
+// passes reports whether a name has the filter's value as a prefix, in this case.
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func passes(name string, filters []types.Filter) bool {
 	for _, f := range filters {
-		if f.Key != types.FilterNameStringTypeName {
-			panic("secretstoretest: no filter " + string(f.Key))
+		if f.Key != types.FilterNameStringTypeName || len(f.Values) != 1 {
+			panic("secretstoretest: the one filter that it knows is a name")
 		}
-		if !slices.ContainsFunc(f.Values, func(value string) bool {
-			prefix, not := strings.CutPrefix(value, "!")
-			return strings.HasPrefix(name, prefix) != not
-		}) {
+		if !strings.HasPrefix(name, f.Values[0]) {
 			return false
 		}
 	}
@@ -135,8 +129,8 @@ func entry(x *secret, st *state) types.SecretListEntry {
 	if !st.deleted.IsZero() {
 		e.DeletedDate = &st.deleted
 	}
-	if st.rotation {
-		e.RotationEnabled = aws.Bool(true)
+	if st.rotation != "" {
+		e.RotationEnabled, e.RotationLambdaARN = aws.Bool(true), &st.rotation
 	}
 	if st.primary != "" {
 		e.PrimaryRegion = &st.primary

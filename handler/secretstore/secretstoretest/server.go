@@ -1,5 +1,5 @@
-// Package secretstoretest is a stateful stand-in for AWS Secrets Manager, with the methods of the AWS SDK's client, and
-// the suite that holds it to what AWS documents. Unlike that client it does not retry: one call is one request.
+// Package secretstoretest is a stateful stand-in for AWS Secrets Manager, with the methods of the AWS SDK's client. Unlike
+// that client it does not retry: one call is one request.
 package secretstoretest
 
 import (
@@ -21,8 +21,6 @@ const (
 // Server holds secrets in memory. Its zero value is empty and ready; its clock is time.Now, which testing/synctest may
 // move. It is safe for concurrent use, but its fields must not be set while calls are under way.
 type Server struct {
-	// ARNPrefix is what an ARN has before the name; arn:aws:secretsmanager:us-east-1:123456789012:secret: if empty.
-	ARNPrefix string
 	// NewID makes the ids of versions; uuid.NewString if nil. It must not use the server.
 	NewID func() string
 	// Latency is how long a call takes: half of it passes before the effect, half after. A caller that gives up in the
@@ -39,8 +37,8 @@ type Server struct {
 	OnLabel func(Event)
 
 	mu      sync.Mutex
-	secrets []*secret // in order of creation, with the purged ones
-	calls   []Call
+	secrets []*secret          // in order of creation, with the purged ones
+	calls   map[string]int     // by operation
 	faults  map[string][]fault // by operation
 	moved   []Event            // by the effect under way
 }
@@ -64,10 +62,10 @@ type state struct {
 	changed  time.Time // LastChangedDate: at, in whole milliseconds
 	deleted  time.Time // when it was marked for deletion; zero if it is not
 	purged   bool
-	rotation bool
-	primary  string            // region of a replica's primary
-	versions []version         // shared by the states, of which each is made from the one before: append or clone
-	labels   map[string]string // label → the one version that has it
+	rotation string              // ARN of the rotation function; empty: disabled
+	primary  string              // region of a replica's primary
+	versions []version           // shared by the states, of which each is made from the one before: append or clone
+	labels   map[string][]string // label → the versions that have it, the one that it moved to last
 	tags     map[string]string
 }
 
@@ -92,17 +90,35 @@ func (st *state) version(id string) *version {
 func (st *state) stages() map[string][]string {
 	stages := map[string][]string{}
 	for _, label := range slices.Sorted(maps.Keys(st.labels)) {
-		stages[st.labels[label]] = append(stages[st.labels[label]], label)
+		for _, id := range st.labels[label] {
+			stages[id] = append(stages[id], label)
+		}
 	}
 	return stages
 }
 
+// holder is the version that label moved to last.
+func (st *state) holder(label string) string {
+	if ids := st.labels[label]; len(ids) > 0 {
+		return ids[len(ids)-1]
+	}
+	return ""
+}
+
 // move puts label on a version. AWSPREVIOUS goes where AWSCURRENT comes from.
 func (st *state) move(label, id string) {
-	if from := st.labels[label]; label == current && from != "" && from != id {
-		st.labels[previous] = from
+	if from := st.holder(label); label == current && from != "" && from != id {
+		st.labels[previous] = []string{from}
 	}
-	st.labels[label] = id
+	st.labels[label] = []string{id}
+}
+
+// remove takes label off a version.
+func (st *state) remove(label, id string) {
+	left := slices.DeleteFunc(slices.Clone(st.labels[label]), func(holder string) bool { return holder == id })
+	if st.labels[label] = left; len(left) == 0 {
+		delete(st.labels, label)
+	}
 }
 
 func (st state) clone() state {
@@ -156,17 +172,17 @@ func (s *Server) nameOf(id string) string {
 
 // commit makes next the secret's state from now on.
 func (s *Server) commit(x *secret, next state) {
-	var before map[string]string
+	before := &state{}
 	if n := len(x.states); n > 0 {
-		before = x.states[n-1].labels
+		before = &x.states[n-1]
 	}
 	next.at, next.changed = time.Now(), now()
-	x.states = append(x.states, next)
 	for _, label := range slices.Sorted(maps.Keys(next.labels)) {
-		if id := next.labels[label]; id != before[label] && label != pending && label != previous {
+		if id := next.holder(label); id != before.holder(label) && label != pending && label != previous {
 			s.moved = append(s.moved, Event{x.name, x.arn, label, id, next.at.UTC().Truncate(time.Second)})
 		}
 	}
+	x.states = append(x.states, next)
 }
 
 // now is the time in the resolution of Secrets Manager's time stamps.

@@ -42,12 +42,20 @@ func (s *Server) MoveCurrent(name, versionID string) {
 	})
 }
 
-// StartRotation does what RotateSecret does before it calls a function: it enables rotation and makes a version without
-// a value, under AWSPENDING. The token is the version's id.
-func (s *Server) StartRotation(name string) (token string) {
+// LabelAlso puts label on a version and leaves it where it is too, as it may look for a moment after a label moved.
+func (s *Server) LabelAlso(name, versionID, label string) {
+	s.set(name, func(st *state) error {
+		st.labels[label] = append([]string{versionID}, st.labels[label]...)
+		return nil
+	})
+}
+
+// StartRotation does what RotateSecret does before it calls a function: it enables rotation by that function and makes a
+// version without a value, under AWSPENDING. The token is the version's id.
+func (s *Server) StartRotation(name, lambdaARN string) (token string) {
 	s.set(name, func(st *state) error {
 		token = s.versionID(nil)
-		st.rotation = true
+		st.rotation = lambdaARN
 		st.versions = append(st.versions, version{id: token, created: now()})
 		st.move(pending, token)
 		return nil
@@ -55,9 +63,9 @@ func (s *Server) StartRotation(name string) (token string) {
 	return token
 }
 
-// SetRotation enables or disables rotation.
-func (s *Server) SetRotation(name string, enabled bool) {
-	s.set(name, func(st *state) error { st.rotation = enabled; return nil })
+// SetRotation enables rotation by a function, or disables it where lambdaARN is empty.
+func (s *Server) SetRotation(name, lambdaARN string) {
+	s.set(name, func(st *state) error { st.rotation = lambdaARN; return nil })
 }
 
 // SetPrimaryRegion makes the secret a replica of one in that region.
@@ -70,32 +78,33 @@ func (s *Server) Delete(name string) {
 	must(apply(s, &sm.DeleteSecretInput{SecretId: &name}, s.deleteSecret))
 }
 
-// Restore takes the mark off again.
-func (s *Server) Restore(name string) {
-	must(apply(s, &sm.RestoreSecretInput{SecretId: &name}, s.restoreSecret))
-}
-
 // Tag puts one tag on a secret.
 func (s *Server) Tag(name, key, value string) {
 	in := &sm.TagResourceInput{SecretId: &name, Tags: []types.Tag{{Key: &key, Value: &value}}}
 	must(apply(s, in, s.tagResource))
 }
 
-// Untag takes tags off a secret.
-func (s *Server) Untag(name string, keys ...string) {
-	must(apply(s, &sm.UntagResourceInput{SecretId: &name, TagKeys: keys}, s.untagResource))
+// Untag takes a tag off a secret.
+func (s *Server) Untag(name, key string) {
+	s.set(name, func(st *state) error { delete(st.tags, key); return nil })
 }
 
 // Tags are a secret's tags now.
 func (s *Server) Tags(name string) map[string]string { return maps.Clone(s.now(name).tags) }
 
-// Labels are a secret's labels now, each with its version.
-func (s *Server) Labels(name string) map[string]string { return maps.Clone(s.now(name).labels) }
+// Labels are a secret's labels now, each with the version that it moved to last.
+func (s *Server) Labels(name string) map[string]string {
+	labels, st := map[string]string{}, s.now(name)
+	for label := range st.labels {
+		labels[label] = st.holder(label)
+	}
+	return labels
+}
 
 // Current is the version that is AWSCURRENT now, and its value; "" if none is.
 func (s *Server) Current(name string) (versionID, value string) {
 	st := s.now(name)
-	if v := st.version(st.labels[current]); v != nil {
+	if v := st.version(st.holder(current)); v != nil {
 		return v.id, aws.ToString(v.text) + string(v.binary)
 	}
 	return "", ""

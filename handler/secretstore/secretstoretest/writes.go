@@ -2,7 +2,6 @@ package secretstoretest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,37 +35,21 @@ func (s *Server) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...
 	return call(ctx, s, "TagResource", in.SecretId, in, s.tagResource)
 }
 
-// UntagResource is the SDK's.
-func (s *Server) UntagResource(ctx context.Context, in *sm.UntagResourceInput, _ ...func(*sm.Options)) (*sm.UntagResourceOutput, error) {
-	return call(ctx, s, "UntagResource", in.SecretId, in, s.untagResource)
-}
-
 // DeleteSecret is the SDK's: marks the secret, or removes it at once when forced.
 func (s *Server) DeleteSecret(ctx context.Context, in *sm.DeleteSecretInput, _ ...func(*sm.Options)) (*sm.DeleteSecretOutput, error) {
 	return call(ctx, s, "DeleteSecret", in.SecretId, in, s.deleteSecret)
 }
 
-// RestoreSecret is the SDK's.
-func (s *Server) RestoreSecret(ctx context.Context, in *sm.RestoreSecretInput, _ ...func(*sm.Options)) (*sm.RestoreSecretOutput, error) {
-	return call(ctx, s, "RestoreSecret", in.SecretId, in, s.restoreSecret)
-}
-
-var (
-	errMarked  = invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
-	errReplica = invalidRequest("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
-)
+var errMarked = invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
 
 // errSame is the error of an edit that has nothing to change.
 var errSame = errors.New("nothing changes")
 
-// write commits what edit makes of the secret, which must be neither marked for deletion nor a replica.
+// write commits what edit makes of the secret, which must not be marked for deletion.
 func (s *Server) write(id *string, edit func(*secret, *state) error) (*secret, error) {
 	return s.change(id, func(x *secret, st *state) error {
-		switch {
-		case !st.deleted.IsZero():
+		if !st.deleted.IsZero() {
 			return errMarked
-		case st.primary != "":
-			return errReplica
 		}
 		return edit(x, st)
 	})
@@ -97,12 +80,12 @@ func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput,
 		}
 		return nil, exists("The operation failed because the secret " + name + " already exists.")
 	}
-	st := state{labels: map[string]string{}, tags: map[string]string{}}
+	st := state{labels: map[string][]string{}, tags: map[string]string{}}
 	if err := st.tag(in.Tags); err != nil {
 		return nil, err
 	}
 	random := crc32.ChecksumIEEE(fmt.Append(nil, name, len(s.secrets))) >> 8 // the same in every run
-	x := &secret{name: name, arn: fmt.Sprintf("%s%s-%06x", cmp.Or(s.ARNPrefix, "arn:aws:secretsmanager:us-east-1:123456789012:secret:"), name, random), created: now()}
+	x := &secret{name: name, arn: fmt.Sprintf("arn:aws:secretsmanager:us-east-1:123456789012:secret:%s-%06x", name, random), created: now()}
 	out := &sm.CreateSecretOutput{ARN: &x.arn, Name: &x.name}
 	if in.SecretString != nil || in.SecretBinary != nil {
 		out.VersionId = aws.String(s.versionID(in.ClientRequestToken))
@@ -146,7 +129,7 @@ func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueO
 			labels = []string{current}
 		}
 		// As observed: AWSPENDING does not stay on the version that AWSCURRENT leaves by a put.
-		if slices.Contains(labels, current) && st.labels[pending] == st.labels[current] {
+		if slices.Contains(labels, current) && st.holder(pending) == st.holder(current) {
 			delete(st.labels, pending)
 		}
 		for _, label := range labels {
@@ -167,7 +150,10 @@ func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueO
 func (s *Server) updateSecretVersionStage(in *sm.UpdateSecretVersionStageInput) (*sm.UpdateSecretVersionStageOutput, error) {
 	label, to, from := aws.ToString(in.VersionStage), aws.ToString(in.MoveToVersionId), aws.ToString(in.RemoveFromVersionId)
 	x, err := s.write(in.SecretId, func(_ *secret, st *state) error {
-		holder := st.labels[label]
+		holder := st.holder(label)
+		if slices.Contains(st.labels[label], from) {
+			holder = from
+		}
 		switch {
 		case label == "" || to == "" && from == "":
 			return invalidParameter("You must provide VersionStage, and MoveToVersionId or RemoveFromVersionId.")
@@ -182,7 +168,7 @@ func (s *Server) updateSecretVersionStage(in *sm.UpdateSecretVersionStageInput) 
 		case to == holder:
 			return errSame
 		case to == "":
-			delete(st.labels, label)
+			st.remove(label, from)
 		default:
 			st.move(label, to)
 		}
@@ -214,16 +200,6 @@ func (st *state) tag(tags []types.Tag) error {
 	return nil
 }
 
-func (s *Server) untagResource(in *sm.UntagResourceInput) (*sm.UntagResourceOutput, error) {
-	_, err := s.write(in.SecretId, func(_ *secret, st *state) error {
-		for _, key := range in.TagKeys {
-			delete(st.tags, key)
-		}
-		return nil
-	})
-	return &sm.UntagResourceOutput{}, err
-}
-
 func (s *Server) deleteSecret(in *sm.DeleteSecretInput) (*sm.DeleteSecretOutput, error) {
 	at := now()
 	x, err := s.change(in.SecretId, func(_ *secret, st *state) error {
@@ -234,15 +210,4 @@ func (s *Server) deleteSecret(in *sm.DeleteSecretInput) (*sm.DeleteSecretOutput,
 		return nil, err
 	}
 	return &sm.DeleteSecretOutput{ARN: &x.arn, Name: &x.name, DeletionDate: &at}, nil
-}
-
-func (s *Server) restoreSecret(in *sm.RestoreSecretInput) (*sm.RestoreSecretOutput, error) {
-	x, err := s.change(in.SecretId, func(_ *secret, st *state) error {
-		st.deleted = time.Time{}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &sm.RestoreSecretOutput{ARN: &x.arn, Name: &x.name}, nil
 }

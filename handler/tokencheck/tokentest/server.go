@@ -4,7 +4,6 @@ package tokentest
 
 import (
 	"cmp"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,9 +39,8 @@ type Fault = standin.Fault
 // concurrent use; set its fields between calls only.
 type Server struct {
 	Latency     time.Duration // of a call; the secret is looked at half-way
-	Style       Style         // the only one accepted; "" = both
+	Style       Style         // the only one honoured; "" = both
 	Scopes      []string      // the ones granted; nil = any
-	Audiences   []string      // the ones granted; nil = any
 	AccessToken string        // what it issues
 
 	faults standin.Faults
@@ -58,10 +56,6 @@ type client struct{ id, secret string }
 func New() *Server {
 	return &Server{AccessToken: "access-token-of-tokentest", secrets: map[client]time.Time{}}
 }
-
-// Client returns a client that calls s in this process, whatever the host, and
-// opens no socket. See standin.Client; standin.Hosts knows hosts apart.
-func (s *Server) Client() *http.Client { return standin.Client(s) }
 
 // Allow honours a secret from now on. A client may have several.
 func (s *Server) Allow(clientID, secret string) { s.HonourAfter(clientID, secret, 0) }
@@ -128,58 +122,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
 	refuse := func(status int, code string) standin.Reply {
 		call.Error = code
-		reply := standin.JSON(status, map[string]any{"error": code, "error_description": "refused by tokentest"})
-		if status == http.StatusUnauthorized {
-			reply.Header.Set("WWW-Authenticate", `Basic realm="tokentest"`)
-		}
-		return reply
+		return standin.JSON(status, map[string]any{"error": code, "error_description": "refused by tokentest"})
 	}
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	form, err := url.ParseQuery(body)
-	if r.Method != http.MethodPost || media != "application/x-www-form-urlencoded" || err != nil {
+	if r.Method != http.MethodPost || err != nil || form.Get("grant_type") != "client_credentials" {
 		return refuse(http.StatusBadRequest, "invalid_request")
-	}
-	for _, values := range form {
-		if len(values) > 1 { // section 3.2: no parameter twice
-			return refuse(http.StatusBadRequest, "invalid_request")
-		}
 	}
 	call.Scope, call.Audience = form.Get("scope"), form.Get("audience")
-
-	// Section 2.3: no more than one way to authenticate in a request.
 	c := client{form.Get("client_id"), form.Get("client_secret")}
-	failed := http.StatusBadRequest
-	switch basic := r.Header.Get("Authorization") != ""; {
-	case basic && c.secret != "":
+	id, secret, basic := r.BasicAuth()
+	switch {
+	case basic && c.secret != "": // section 2.3: no more than one way to authenticate
 		return refuse(http.StatusBadRequest, "invalid_request")
-	case basic:
-		id, secret, _ := r.BasicAuth()
+	case basic: // section 2.3.1: each form-encoded
 		c.id, _ = url.QueryUnescape(id)
 		c.secret, _ = url.QueryUnescape(secret)
-		call.Style, failed = Header, http.StatusUnauthorized
+		call.Style = Header
 	case c.secret != "":
 		call.Style = Params
 	}
 	call.ClientID = c.id
 	honoured, known := s.secrets[c]
-	switch {
-	case !known || time.Now().Before(honoured) || cmp.Or(s.Style, call.Style) != call.Style:
-		return refuse(failed, "invalid_client")
-	case !form.Has("grant_type"):
-		return refuse(http.StatusBadRequest, "invalid_request")
-	case form.Get("grant_type") != "client_credentials":
-		return refuse(http.StatusBadRequest, "unsupported_grant_type")
-	case s.Audiences != nil && call.Audience != "" && !slices.Contains(s.Audiences, call.Audience):
-		return refuse(http.StatusBadRequest, "invalid_target") // RFC 8707
+	if !known || time.Now().Before(honoured) || cmp.Or(s.Style, call.Style) != call.Style {
+		return refuse(http.StatusUnauthorized, "invalid_client")
 	}
 	for scope := range strings.FieldsSeq(call.Scope) {
 		if s.Scopes != nil && !slices.Contains(s.Scopes, scope) {
 			return refuse(http.StatusBadRequest, "invalid_scope")
 		}
 	}
-	reply := standin.JSON(http.StatusOK, map[string]any{
+	return standin.JSON(http.StatusOK, map[string]any{
 		"access_token": s.AccessToken, "token_type": "Bearer", "expires_in": 3600, "scope": call.Scope,
 	})
-	reply.Header.Set("Cache-Control", "no-store")
-	return reply
 }

@@ -6,6 +6,7 @@ require (
 	datadog-webhook-auth-sync v0.0.0
 	github.com/DataDog/datadog-api-client-go/v2 v2.67.0
 	github.com/google/go-cmp v0.7.0
+	go.yaml.in/yaml/v3 v3.0.6
 )
 
 require (

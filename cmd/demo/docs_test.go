@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+const onboarding = "docs/onboarding.md"
+
+// TestDocuments runs what README.md and docs/ tell people to type: every block tagged sh, in the order of its document,
+// in a clone of the repository. A document with blocks before its first section has each section typed into a shell of its
+// own, in which only those ran before; otherwise one shell runs all. What stands for the outside world is in reader.typed.
+func TestDocuments(t *testing.T) {
+	t.Parallel() // after all others
+	for _, document := range documents(t) {
+		if document == onboarding || len(blocksOf(t, document)) == 0 {
+			continue
+		}
+		t.Run(document, func(t *testing.T) {
+			r := newReader(t)
+			if document == "README.md" { // which begins with nothing
+				r.env = append(r.env, "AWS_ACCESS_KEY_ID=444444444444") // see hasProfiles
+			} else {
+				r.hasPayments()
+				r.invokesAsync(map[string]string{"action": "nothing that it knows"}) // for the failure queue
+			}
+			r.follows(document)
+		})
+	}
+}
+
+// documents are the paths of README.md and of every Markdown file below docs/, from the repository's root.
+func documents(t *testing.T) []string {
+	found := []string{"README.md"}
+	err := fs.WalkDir(os.DirFS("../.."), "docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// block is one of a document's, to be typed into a shell.
+type block struct {
+	line    int // of its first command
+	section int // of the document, from 1; 0 = before the first
+	text    string
+}
+
+// blocksOf finds a document's blocks tagged sh. Those tagged otherwise (console, json, …) are to be read.
+func blocksOf(t *testing.T, document string) (blocks []block) {
+	text, err := os.ReadFile(filepath.Join("../..", document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other := otherShell.Find(text); other != nil && document != "docs/release.md" { // which TestReleaseDeploys runs
+		t.Errorf("%s has a block tagged %s: tag it sh to have it run, or console", document, other)
+	}
+	for _, at := range shBlock.FindAllSubmatchIndex(text, -1) {
+		before := text[:at[2]]
+		blocks = append(blocks, block{bytes.Count(before, []byte("\n")) + 1, bytes.Count(before, []byte("\n##")), string(text[at[2]:at[3]])})
+	}
+	return blocks
+}
+
+var (
+	shBlock    = regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```$")
+	otherShell = regexp.MustCompile("(?m)^ *```(bash|shell|zsh)$")
+)
+
+// reader is somebody who follows a document.
+type reader struct {
+	*user
+	idp   *provider // knows every client
+	clone string    // of the repository, where the commands run
+	env   []string
+}
+
+// following is held by one reader at a time: a deployment in one account of the emulator ends what a function of the same
+// name runs in another.
+var following sync.Mutex
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	following.Lock()
+	t.Cleanup(following.Unlock)
+	u := newUser(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	t.Cleanup(cancel)
+	u.ctx = ctx
+	r := &reader{user: u, idp: newProvider(t), clone: t.TempDir()}
+	r.idp.acceptsAll = true
+	root := os.DirFS("../..")
+	for _, name := range []string{"Makefile", "go.mod", "go.sum", "samconfig.toml", "template.yaml"} {
+		text, err := fs.ReadFile(root, name)
+		u.must(err)
+		u.must(os.WriteFile(filepath.Join(r.clone, name), text, 0o600))
+	}
+	for _, name := range []string{"cmd", "docs", "events", "handler"} {
+		folder, err := fs.Sub(root, name)
+		u.must(err)
+		u.must(os.CopyFS(filepath.Join(r.clone, name), folder))
+	}
+	keys := r.DatadogKeys()[len(r.DatadogKeys())-2:]
+	for name, text := range map[string]string{ // which the reader was told to write
+		"keys.json":         fmt.Sprintf(`{"api_key": %q, "app_key": %q}`, keys[0], keys[1]),
+		"credential.json":   fmt.Sprintf(`{"client_id": "payments", "client_secret": %q, "access_token_url": %q}`, clientSecretMark+"of-payments", r.idp.url),
+		"client-secret.txt": clientSecretMark + "that-is-new\n",
+	} {
+		u.must(os.WriteFile(filepath.Join(r.clone, name), []byte(text), 0o600))
+	}
+	r.env = append(r.Environment(), "STACK=datadog-webhook-auth-sync", "AWS_SESSION_TOKEN=")
+	r.installsAWS()
+	r.tidies()
+	return r
+}
+
+// typed is what the reader types for a document's text: the same, but for what would leave this machine.
+func (r *reader) typed(text string) string {
+	return strings.NewReplacer(
+		"https://idp.example.com/oauth2/token", r.idp.url,
+		"https://api.$DD_SITE", r.DatadogURL,
+		"https://api.$(parameter DdSite)", r.DatadogURL,
+		"sam deploy --parameter-overrides ", "sam deploy --parameter-overrides DdApiUrl="+r.DatadogURL+" ",
+	).Replace(text)
+}
+
+// follows types each block of the document, and returns what was printed. None of it may be a secret.
+func (r *reader) follows(document string) (printed string) {
+	r.t.Helper()
+	blocks := blocksOf(r.t, document)
+	first := slices.IndexFunc(blocks, func(b block) bool { return b.section > 0 }) // block of a section
+	started := time.Now()
+	if first <= 0 {
+		printed = r.types(document, blocks)
+	}
+	for next := first; first > 0 && next < len(blocks); {
+		begin := next
+		for next < len(blocks) && blocks[next].section == blocks[begin].section {
+			next++
+		}
+		printed += r.types(document, slices.Concat(blocks[:first], blocks[begin:next]))
+	}
+	r.t.Logf("%d blocks of %s in %.1f s", len(blocks), document, time.Since(started).Seconds())
+	return printed
+}
+
+// types types the blocks into one shell.
+func (r *reader) types(document string, blocks []block) (printed string) {
+	r.t.Helper()
+	script := "set -euo pipefail\n"
+	for i, b := range blocks {
+		script += fmt.Sprintf("printf '\\036%d\\036'\n%s", i, r.typed(b.text))
+	}
+	cmd := exec.CommandContext(r.ctx, "bash", "-c", script)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = r.clone, r.env, time.Second
+	out, err := cmd.CombinedOutput()
+	answers.add(string(out))
+	parts := strings.Split(string(out), "\036")
+	if err != nil {
+		last, _ := strconv.Atoi(parts[max(0, len(parts)-2)])
+		r.t.Fatalf("%s:%d: %v\n%s\nIt printed\n%s", document, blocks[last].line, err, blocks[last].text, parts[len(parts)-1])
+	}
+	return string(out)
+}
+
+// installsAWS puts first in PATH an AWS CLI that works as version 2.13 and later does.
+func (r *reader) installsAWS() {
+	r.t.Helper()
+	var missing []string
+	for _, program := range []string{"aws", "column", "curl", "jq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, program)
+		}
+	}
+	switch {
+	case len(missing) > 0 && os.Getenv("CI") != "":
+		r.t.Fatal("the documents' commands need: ", missing)
+	case len(missing) > 0:
+		r.t.Skip("the documents' commands need: ", missing)
+	}
+	var cli string // the first of version 2, or else the first
+	two := false
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		at := filepath.Join(folder, "aws")
+		version, err := exec.CommandContext(r.ctx, at, "--version").CombinedOutput()
+		if is := strings.HasPrefix(string(version), "aws-cli/2"); err == nil && (cli == "" || is && !two) {
+			cli, two = at, is
+		}
+	}
+	script := "#!/bin/sh\n"
+	if !two { // then all payloads are raw, and there is no option to say so
+		script += `for it do shift; case $it in --cli-binary-format|raw-in-base64-out) ;; *) set -- "$@" "$it";; esac; done` + "\n"
+	}
+	script += fmt.Sprintf("exec '%s' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n", cli) // which 2.12 does not know
+	bin := r.t.TempDir()
+	r.must(os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
+	for _, pair := range r.env {
+		if path, ok := strings.CutPrefix(pair, "PATH="); ok {
+			r.env = append(r.env, "PATH="+bin+string(os.PathListSeparator)+path)
+		}
+	}
+}
+
+// tidies takes away, at the end of the test, the auth methods of the reader's clients.
+func (r *reader) tidies() {
+	r.t.Cleanup(func() {
+		for _, m := range r.Datadog.AuthMethods() {
+			if m.AccessTokenURL == r.idp.url {
+				r.Datadog.Delete(m.ID)
+			}
+		}
+	})
+}
+
+// hasPayments gives the reader the secret and the auth method that documents tell of, until the end of the test.
+func (r *reader) hasPayments() {
+	r.t.Helper()
+	credential, err := os.ReadFile(filepath.Join(r.clone, "credential.json"))
+	r.must(err)
+	_, err = r.SecretsManager().CreateSecret(r.ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String(prefix + "payments"), SecretString: aws.String(string(credential))})
+	r.must(err)
+	r.t.Cleanup(func() {
+		for _, name := range []string{"payments", "payments-eu"} { // as which it was created anew
+			_, err := r.SecretsManager().DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{
+				SecretId: aws.String(prefix + name), ForceDeleteWithoutRecovery: aws.Bool(true)})
+			if gone := new(types.ResourceNotFoundException); !errors.As(err, &gone) {
+				r.must(err)
+			}
+		}
+	})
+	if answer := r.asks("POST", "/sync", nil, `{"secretId": "datadog/webhooks/payments"}`, true); answer.Status != http.StatusOK {
+		r.t.Fatalf("%d %s", answer.Status, answer.Body)
+	}
+}

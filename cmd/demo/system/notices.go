@@ -1,0 +1,79 @@
+package system
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Notice is a message of the topic that the stack has as AlarmTopicArn, as a
+// subscriber gets it.
+type Notice struct{ Message string }
+
+// Summary is what a notice of the function's result says behind account and
+// region, "" of any other notice.
+func (n Notice) Summary() string {
+	var text string
+	if json.Unmarshal([]byte(n.Message), &text) != nil { // it is sent as a JSON string
+		return ""
+	}
+	summary, found := strings.CutPrefix(text, Account+" "+Region+": ")
+	if !found {
+		return ""
+	}
+	return summary
+}
+
+// Notified reports whether a notice tells of the result.
+func (r Result) Notified() bool {
+	return r.Outcome == "failed" || r.Recovered != nil || r.Outcome == "created" && r.Trigger.Type == "reconcile"
+}
+
+// WaitNotice returns the first notice that matches, waiting for it until ctx
+// ends.
+func (s *System) WaitNotice(ctx context.Context, match func(Notice) bool) (Notice, error) {
+	notice, err := s.notices.wait(ctx, match)
+	if err != nil {
+		return Notice{}, fmt.Errorf("waiting for a notice: %w", err)
+	}
+	return notice, nil
+}
+
+// Notices returns the notices up to now, in order of arrival.
+func (s *System) Notices(ctx context.Context) ([]Notice, error) { return s.notices.all(ctx) }
+
+// createTopic creates a topic for alarms and notices, with the policy that the
+// template asks for, and a queue that subscribes to it.
+func createTopic(ctx context.Context, cfg aws.Config) (topicARN string, _ *queue[Notice], err error) {
+	const name = "on-call"
+	topicARN = "arn:aws:sns:" + Region + ":" + Account + ":" + name
+	topic := url.Values{"Name": {name}, "Attributes.entry.1.key": {"Policy"}, "Attributes.entry.1.value": {
+		policy("sns:Publish", topicARN, "cloudwatch.amazonaws.com", "events.amazonaws.com")}}
+	if err := callQuery(ctx, cfg, "sns", "2010-03-31", "CreateTopic", topic, nil); err != nil {
+		return "", nil, err
+	}
+	queueURL, queueARN, err := createQueue(ctx, cfg, "notices", "sns.amazonaws.com")
+	if err != nil {
+		return "", nil, err
+	}
+	subscription := url.Values{"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN}}
+	if err := callQuery(ctx, cfg, "sns", "2010-03-31", "Subscribe", subscription, nil); err != nil {
+		return "", nil, err
+	}
+	return topicARN, &queue[Notice]{cfg: cfg, url: queueURL}, nil
+}
+
+// policy is a resource's policy that lets services do one action.
+func policy(action, resource string, services ...string) string {
+	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+		"Effect": "Allow", "Principal": map[string]any{"Service": services}, "Action": action, "Resource": resource,
+	}}})
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(text)
+}

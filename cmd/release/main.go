@@ -1,0 +1,101 @@
+// Command release completes a release. Its folder holds the function built for
+// Lambda, and its SBOM; what it adds is the package, the template that deploys
+// the package, and the checksums: the same bytes on every machine and day.
+//
+//	release FOLDER VERSION
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: release FOLDER VERSION")
+		os.Exit(2)
+	}
+	if err := complete(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+// complete reads the bootstrap and the SBOM in the folder, and the template in
+// the working directory.
+func complete(folder, version string) error {
+	function, err := pack(filepath.Join(folder, "bootstrap"))
+	if err != nil {
+		return err
+	}
+	source, err := os.ReadFile("template.yaml")
+	if err != nil {
+		return err
+	}
+	template, err := released(string(source), version)
+	if err != nil {
+		return err
+	}
+	bom, err := os.ReadFile(filepath.Join(folder, "sbom.cdx.json"))
+	if err != nil {
+		return err
+	}
+	if bom, err = portable(bom); err != nil {
+		return err
+	}
+
+	var sums strings.Builder
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{{"function.zip", function}, {"sbom.cdx.json", bom}, {"template.yaml", []byte(template)}} {
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(file.content), file.name)
+		if err := os.WriteFile(filepath.Join(folder, file.name), file.content, 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(folder, "SHA256SUMS"), []byte(sums.String()), 0o644)
+}
+
+// released returns the template of a release. The package stands beside it, so
+// SAM has nothing to build.
+func released(template, version string) (string, error) {
+	for _, edit := range [][2]string{
+		{"\nDescription: ", "\nDescription: datadog-webhook-auth-sync " + version + ". "},
+		{"\n      BuildMethod: makefile\n", "\n"},
+		{"\n      CodeUri: .\n", "\n      CodeUri: function.zip\n"},
+	} {
+		if n := strings.Count(template, edit[0]); n != 1 {
+			return "", fmt.Errorf("template.yaml has %q %d times, not once", edit[0], n)
+		}
+		template = strings.Replace(template, edit[0], edit[1], 1)
+	}
+	return template, nil
+}
+
+// portable returns the SBOM without the hashes of the program that wrote it,
+// which each machine builds for itself.
+func portable(bom []byte) ([]byte, error) {
+	var document map[string]any
+	if err := json.Unmarshal(bom, &document); err != nil {
+		return nil, fmt.Errorf("sbom.cdx.json: %w", err)
+	}
+	metadata, _ := document["metadata"].(map[string]any)
+	tools, _ := metadata["tools"].([]any)
+	for _, tool := range tools {
+		if tool, ok := tool.(map[string]any); ok {
+			delete(tool, "hashes")
+		}
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(document)
+	return out.Bytes(), err
+}

@@ -1,0 +1,109 @@
+package handler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"datadog-webhook-auth-sync/handler"
+	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
+	"datadog-webhook-auth-sync/handler/standin"
+)
+
+// onAWS wires the function as in Lambda, with an endpoint of AWS that answers as told, and returns what goes to the
+// standard logger and to the standard error.
+func onAWS(t *testing.T, aws http.Handler) (handler.Outside, func() string) {
+	server := httptest.NewServer(aws)
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
+		"AWS_SESSION_TOKEN": sessionToken, "AWS_MAX_ATTEMPTS": "1"} {
+		t.Setenv(name, value)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, logger := os.Stderr, log.Writer()
+	os.Stderr = file
+	log.SetOutput(file)
+	t.Cleanup(func() {
+		os.Stderr = stderr
+		log.SetOutput(logger)
+		file.Close()
+	})
+	outside, err := handler.OnAWS(context.Background(), handler.Config{Region: "us-east-1"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outside, func() string {
+		text, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+}
+
+// The AWS SDK quotes an answer that it cannot read, and AWS itself quotes the request whose signature is wrong.
+func TestNothingThatAWSAnswersIsQuoted(t *testing.T) {
+	const value, rotation = "canary-of-the-client-secret", "canary-of-the-rotation-token"
+	ctx := context.Background()
+	for what, text := range map[string]string{"the client secret": value, "the rotation token": rotation, "the session token": sessionToken} {
+		for place, answer := range standin.Garbled(text) {
+			t.Run(what+" "+place, func(t *testing.T) {
+				outside, stderr := onAWS(t, standin.Raw(answer))
+				said := &buffer{}
+				store, bus := secretstore.New(outside.Secrets, "us-east-1", "datadoghq.com", time.Now), eventbus.New(outside.Bus, "default")
+				_, read := store.Current(ctx, secretName)
+				for _, err := range []error{
+					read,
+					store.PutPending(ctx, secretName, "0f5e4d3c-2b1a-4c9d-8e7f-6a5b4c3d2e1f", sensitive.New(rotation), sensitive.New(value)),
+					bus.Publish(ctx, eventbus.Event{DetailType: "x", Detail: []byte("{}"), Time: time.Now()}),
+				} {
+					if err != nil {
+						slog.New(slog.NewJSONHandler(said, nil)).Error("failed", "error", err)
+					}
+					for ; err != nil; err = errors.Unwrap(err) {
+						fmt.Fprintf(said, "%v %+v %#v\n", err, err, err)
+					}
+				}
+				if all := said.String() + stderr(); sensitive.New(text).In(all) {
+					t.Errorf("said:\n%s", strings.ReplaceAll(all, text, "***"))
+				}
+			})
+		}
+	}
+}
+
+func TestTheStandardLoggerTellsNoBytes(t *testing.T) {
+	const key = "canary-of-the-api-key"
+	outside, stderr := onAWS(t, http.NotFoundHandler())
+	server := httptest.NewServer(standin.Raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + key))
+	defer server.Close()
+	r, _ := http.NewRequest("GET", server.URL, nil)
+	resp, err := outside.Datadog.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	for stderr() == "" {
+		time.Sleep(time.Millisecond)
+	}
+	log.Print(`another line, with "quotes"`)
+	if got := stderr(); strings.Contains(got, key) || strings.Count(got, "\n") != 2 ||
+		!strings.Contains(got, "Unsolicited response received on idle HTTP channel\n") || !strings.HasSuffix(got, "another line, with \"quotes\"\n") {
+		t.Errorf("the log says %q", got)
+	}
+}

@@ -256,3 +256,21 @@ func TestARotationComesBeforeARefresh(t *testing.T) {
 		}
 	})
 }
+
+// A secret that is gone since it was listed is nobody's failure.
+func TestASecretThatIsGoneSinceTheListing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.onboard(secretName)
+		w.secrets.Put(secretName, w.value("second"))
+		w.secrets.Hook = func(op, _ string) error {
+			if op == "DescribeSecret" {
+				w.secrets.Hook = nil
+				w.purge(secretName)
+			}
+			return nil
+		}
+		if answer := w.reconcile(); answer.Secrets != 0 || len(answer.Outcomes) > 0 || answer.Error != nil {
+			t.Errorf("answer: %+v", answer)
+		}
+	})
+}

@@ -165,11 +165,14 @@ func (r *run) sync(ctx context.Context, i *item) {
 	req := r.req
 	req.SecretID = i.secret.ARN
 	known := authsync.Known{Listing: r.listing, Settle: true}
-	if fresh, err := r.Secrets.Describe(ctx, i.secret.ARN); err == nil {
-		if i.idle = fresh.Idle() != ""; i.idle {
-			return
-		}
-		if r.judge(i, fresh, r.isShared(ctx, fresh)); i.state != OutOfSync {
+	fresh, err := r.Secrets.Describe(ctx, i.secret.ARN)
+	i.idle = fault.Is(err, fault.SecretNotFound) || err == nil && fresh.Idle() != ""
+	if i.idle {
+		return
+	}
+	if err == nil {
+		r.judge(i, fresh, r.isShared(ctx, fresh))
+		if i.state != OutOfSync {
 			return
 		}
 		known.Secret = &i.secret

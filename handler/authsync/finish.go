@@ -108,10 +108,9 @@ func (s *Syncer) finishSuccess(ctx context.Context, a *Attempt) {
 	a.PreviousSecretSafeToRevoke = a.Outcome == report.Settled && a.verdict.Outcome == tokencheck.Accepted
 	a.Summarise()
 	next := a.done.dated(a.decided, secretstore.Record{})
-	if again := before.At; next.State == secretstore.Pushed && !a.seen.LastChanged.After(again.Add(RecordGrace)) {
-		if next.At = again; next != before { // or else it was pushed once more, and settles no later for that
-			next.At = a.decided
-		}
+	again := a.done.dated(before.At, secretstore.Record{})
+	if again == before && again.State == secretstore.Pushed && !a.seen.LastChanged.After(before.At.Add(RecordGrace)) {
+		next = before // pushed once more, and nothing moved: it settles no later for that
 	}
 	switch {
 	case a.Recovered != nil || a.Outcome == report.Settled:

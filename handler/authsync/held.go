@@ -40,11 +40,15 @@ func (s *Syncer) judgeHeld(ctx context.Context, a *Attempt, r secretstore.Record
 		return tokencheck.Inconclusive
 	}
 	m, err := a.plan.before, error(nil)
-	if m.ID != r.ID {
+	if m.ID != r.ID || a.done != nil { // what was planned on is not what this push left
 		m, err = s.authMethod(ctx, subject{listing: a.known.Listing, changed: a.seen.LastChanged}, r.ID)
 	}
-	if datadog.IsGone(err) && a.known.Listing.Load(ctx) != nil {
-		return tokencheck.Inconclusive // 4: whoever answers 404 to everything is not Datadog
+	if datadog.IsGone(err) { // unless whoever answers 404 to everything, and is not Datadog, says so
+		listErr := a.known.Listing.Load(ctx)
+		_, shown := a.known.Listing.Get(r.ID)
+		if listErr != nil || shown {
+			return tokencheck.Inconclusive // 4
+		}
 	}
 	switch {
 	case datadog.IsGone(err): // 3

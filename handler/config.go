@@ -16,8 +16,9 @@ import (
 type Config struct {
 	Site             string // of Datadog
 	APIURL           string // the base of Datadog's API
-	APIKeySecretARN  string
+	APIKeySecretARN  string // empty: keyless
 	AppKeySecretARN  string // the same, where one secret holds both keys
+	OrgUUID          string // of the Datadog organisation, for keyless; empty where there is a key secret
 	Prefix           string
 	EventBus         string // name or ARN
 	NamePrefix       string // of auth methods that are named by default
@@ -26,7 +27,8 @@ type Config struct {
 	LogLevel         slog.Level
 	Region           string
 	FunctionName     string
-	AllowLoopback    bool     // only on an emulator: see endpoint.Fault
+	OwnerTagKey      string   // the tag of a secret that names its owner; empty = none
+	AllowLoopback    bool     // only on an emulator: see endpoint.Check
 	TokenHosts       []string // that a client secret may be sent to; none = every public host
 }
 
@@ -35,7 +37,10 @@ var sites = []string{"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", 
 	"uk1.datadoghq.com", "datadoghq.eu", "ddog-gov.com", "us2.ddog-gov.com"}
 
 var (
-	secretARN  = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
+	secretARN  = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
+	orgUUID    = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+	tagKey     = regexp.MustCompile(`^[A-Za-z0-9 _.:/=+@-]*$`)
+	otherAWS   = regexp.MustCompile(`^(cn|us-gov|us-iso[a-z]*|eu-isoe|eusc)-`) // regions outside the partition aws
 	prefix     = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+/$`)
 	namePrefix = regexp.MustCompile(`^[A-Za-z0-9/_+=.@ :-]*$`)
 	bus        = regexp.MustCompile(`^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?([A-Za-z0-9/._-]+)$`)
@@ -48,10 +53,12 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		APIURL:          getenv("DD_API_URL"),
 		APIKeySecretARN: getenv("DD_API_KEY_SECRET_ARN"),
 		AppKeySecretARN: getenv("DD_APP_KEY_SECRET_ARN"),
+		OrgUUID:         getenv("DD_ORG_UUID"),
 		Prefix:          getenv("SECRET_NAME_PREFIX"),
 		NamePrefix:      getenv("AUTH_METHOD_NAME_PREFIX"),
 		EventBus:        getenv("EVENT_BUS_NAME"),
 		Region:          getenv("AWS_REGION"),
+		OwnerTagKey:     getenv("OWNER_TAG_KEY"),
 		FunctionName:    getenv("AWS_LAMBDA_FUNCTION_NAME"),
 		AllowLoopback:   endpoint.Loopback(getenv("AWS_ENDPOINT_URL")),
 	}
@@ -65,19 +72,33 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	if c.APIURL == "" {
 		c.APIURL = "https://api." + c.Site
 	} else {
-		ok := endpoint.Fault(c.APIURL, c.AllowLoopback) == "" && !strings.Contains(c.APIURL, "?")
+		ok := endpoint.Check(c.APIURL, c.AllowLoopback) == nil && !strings.Contains(c.APIURL, "?")
 		must(ok, "DdApiUrl", "must be https to a host that is not loopback, without userinfo, query or fragment")
 	}
-	must(secretARN.MatchString(c.APIKeySecretARN), "DdApiKeySecretArn", "must be the complete ARN of a secret")
+	keySecret := func(parameter, arn string) {
+		match := secretARN.FindStringSubmatch(arn)
+		must(match != nil, parameter, "must be the complete ARN of a secret, or empty")
+		must(match == nil || match[1] == c.Region, parameter, "must be a secret of the function's region, "+c.Region)
+	}
+	keyless := c.OrgUUID != ""
+	must(keyless != (c.APIKeySecretARN != ""), "DdApiKeySecretArn", "or DdOrgUuid must be given, and only one of them")
+	if c.APIKeySecretARN != "" {
+		keySecret("DdApiKeySecretArn", c.APIKeySecretARN)
+	}
 	if c.AppKeySecretARN == "" {
 		c.AppKeySecretARN = c.APIKeySecretARN
 	} else {
-		must(secretARN.MatchString(c.AppKeySecretARN), "DdAppKeySecretArn", "must be the complete ARN of a secret, or empty")
+		keySecret("DdAppKeySecretArn", c.AppKeySecretARN)
+		must(!keyless, "DdAppKeySecretArn", "must be empty where DdOrgUuid is given")
 	}
+	must(!keyless || orgUUID.MatchString(c.OrgUUID), "DdOrgUuid", "must be a UUID, or empty")
+	must(!keyless || !otherAWS.MatchString(c.Region), "DdOrgUuid", "must be empty in "+c.Region+": keyless is for the partition aws")
+	must(tagKey.MatchString(c.OwnerTagKey) && len(c.OwnerTagKey) <= 128, "OwnerTagKey", "must be the key of a tag, or empty")
 	must(prefix.MatchString(c.Prefix), "SecretNamePrefix", "must match "+prefix.String())
 	busName := bus.FindStringSubmatch(c.EventBus) // lengths are no part of the expressions: they would take init 0.4 ms
 	must(busName != nil && len(busName[2]) <= 256, "EventBusName", "must be the name or the ARN of an event bus")
-	must(namePrefix.MatchString(c.NamePrefix) && len(c.NamePrefix) <= 64, "AuthMethodNamePrefix", "must match "+namePrefix.String()+" and have at most 64 characters")
+	must(namePrefix.MatchString(c.NamePrefix) && len(c.NamePrefix) <= 64, "AuthMethodNamePrefix",
+		"must match "+namePrefix.String()+" and have at most 64 characters")
 	hours, err := strconv.Atoi(getenv("REFRESH_HOURS"))
 	must(err == nil && hours >= 1 && hours <= 168, "RefreshHours", "must be a number from 1 to 168")
 	c.Refresh = time.Duration(hours) * time.Hour

@@ -14,13 +14,15 @@ import (
 
 const (
 	keyARN    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:datadog/keys-AbC123"
-	appKeyARN = "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:dd!app-key-xyz789"
+	appKeyARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:dd!app-key-xyz789"
+	orgUUID   = "6b1f0c52-52a8-4f0a-9d5e-7c7b0d8f1a11"
 )
 
 // environment is what the template's defaults and the required parameter make.
 func environment(changes ...string) func(string) string {
 	env := map[string]string{"DD_SITE": "datadoghq.com", "DD_API_URL": "", "DD_API_KEY_SECRET_ARN": keyARN, "DD_APP_KEY_SECRET_ARN": "",
-		"SECRET_NAME_PREFIX": "datadog/webhooks/", "EVENT_BUS_NAME": "default", "VERIFY_CREDENTIAL": "true", "REFRESH_HOURS": "24", "LOG_LEVEL": "info", "AWS_REGION": "eu-central-1"}
+		"DD_ORG_UUID": "", "SECRET_NAME_PREFIX": "datadog/webhooks/", "EVENT_BUS_NAME": "default", "VERIFY_CREDENTIAL": "true",
+		"REFRESH_HOURS": "24", "OWNER_TAG_KEY": "team", "LOG_LEVEL": "info", "AWS_REGION": "eu-central-1"}
 	for _, change := range changes {
 		name, value, _ := strings.Cut(change, "=")
 		env[name] = value
@@ -30,17 +32,22 @@ func environment(changes ...string) func(string) string {
 
 func TestConfig(t *testing.T) {
 	defaults := handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keyARN, AppKeySecretARN: keyARN,
-		Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, LogLevel: slog.LevelInfo, Region: "eu-central-1"}
+		Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, LogLevel: slog.LevelInfo,
+		Region: "eu-central-1", OwnerTagKey: "team"}
+	keyless := defaults
+	keyless.APIKeySecretARN, keyless.AppKeySecretARN, keyless.OrgUUID = "", "", orgUUID
 	everything := handler.Config{Site: "datadoghq.eu", APIURL: "http://127.0.0.1:8080/dd", APIKeySecretARN: keyARN, AppKeySecretARN: appKeyARN,
-		Prefix: "a/", NamePrefix: "prod: ", EventBus: "alerts", Refresh: time.Hour, LogLevel: slog.LevelDebug, Region: "eu-central-1", AllowLoopback: true,
-		TokenHosts: []string{"idp.example.com", "*.example.org"}}
+		Prefix: "a/", NamePrefix: "prod: ", EventBus: "alerts", Refresh: time.Hour, LogLevel: slog.LevelDebug, Region: "eu-central-1",
+		AllowLoopback: true, TokenHosts: []string{"idp.example.com", "*.example.org"}}
 	for name, tc := range map[string]struct {
 		changes []string
 		want    handler.Config
 	}{
 		"defaults": {nil, defaults},
-		"everything": {[]string{"DD_SITE=datadoghq.eu", "DD_API_URL=http://127.0.0.1:8080/dd", "DD_APP_KEY_SECRET_ARN=" + appKeyARN, "SECRET_NAME_PREFIX=a/",
-			"EVENT_BUS_NAME=alerts", "AUTH_METHOD_NAME_PREFIX=prod: ", "VERIFY_CREDENTIAL=false", "REFRESH_HOURS=1", "ALLOWED_TOKEN_HOSTS=idp.example.com, *.example.org", "LOG_LEVEL=debug", "AWS_ENDPOINT_URL=http://127.0.0.1:4566"}, everything},
+		"keyless":  {[]string{"DD_API_KEY_SECRET_ARN=", "DD_ORG_UUID=" + orgUUID}, keyless},
+		"everything": {[]string{"DD_SITE=datadoghq.eu", "DD_API_URL=http://127.0.0.1:8080/dd", "DD_APP_KEY_SECRET_ARN=" + appKeyARN,
+			"SECRET_NAME_PREFIX=a/", "EVENT_BUS_NAME=alerts", "AUTH_METHOD_NAME_PREFIX=prod: ", "VERIFY_CREDENTIAL=false", "REFRESH_HOURS=1",
+			"ALLOWED_TOKEN_HOSTS=idp.example.com, *.example.org", "OWNER_TAG_KEY=", "LOG_LEVEL=debug", "AWS_ENDPOINT_URL=http://127.0.0.1:4566"}, everything},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := handler.ReadConfig(environment(tc.changes...))
@@ -62,8 +69,10 @@ func TestConfigValues(t *testing.T) {
 			[]string{"http://proxy.example.com", "proxy.example.com", "https://u:p@proxy.example.com", "https://proxy.example.com?a=b", "https://proxy.example.com/?", "https://proxy.example.com/#x",
 				"https://127.0.0.1", "http://127.0.0.1:9001", "http://localhost:9001", "https://[::1]", "ftp://proxy.example.com", "https://", " "}},
 		"DdApiKeySecretArn": {"DD_API_KEY_SECRET_ARN", []string{keyARN, appKeyARN, strings.Replace(keyARN, "aws", "aws-cn", 1)},
-			[]string{"", "datadog/keys", keyARN[:len(keyARN)-7], keyARN + "9", "x" + keyARN, keyARN + "\n", strings.Replace(keyARN, "123456789012", "1234", 1), strings.Replace(keyARN, "secretsmanager", "ssm", 1), keyARN[:20]}},
-		"DdAppKeySecretArn":    {"DD_APP_KEY_SECRET_ARN", []string{"", keyARN, appKeyARN}, []string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " "}},
+			[]string{"", strings.Replace(keyARN, "eu-central-1", "eu-west-1", 1), "datadog/keys", keyARN[:len(keyARN)-7], keyARN + "9", "x" + keyARN, keyARN + "\n", strings.Replace(keyARN, "123456789012", "1234", 1), strings.Replace(keyARN, "secretsmanager", "ssm", 1), keyARN[:20]}},
+		"DdAppKeySecretArn": {"DD_APP_KEY_SECRET_ARN", []string{"", keyARN, appKeyARN},
+			[]string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " ", strings.Replace(keyARN, "eu-central-1", "eu-west-1", 1)}},
+		"OwnerTagKey":          {"OWNER_TAG_KEY", []string{"", "team", "aws:cloudformation:stack-name", "cost centre"}, []string{"a\n", "é", "<", strings.Repeat("a", 129)}},
 		"SecretNamePrefix":     {"SECRET_NAME_PREFIX", []string{"datadog/webhooks/", "a/", "A-z_0+=.@/x/"}, []string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "a?/", "${aws:x}/"}},
 		"EventBusName":         {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257)}},
 		"AuthMethodNamePrefix": {"AUTH_METHOD_NAME_PREFIX", []string{"", "prod-", "account 1: "}, []string{"a\n", "<b>", strings.Repeat("a", 65)}},
@@ -88,11 +97,18 @@ func TestConfigValues(t *testing.T) {
 
 func TestConfigNamesEveryFaultAtOnce(t *testing.T) {
 	wrong := environment("DD_SITE=x", "DD_API_URL=x", "DD_API_KEY_SECRET_ARN=x", "DD_APP_KEY_SECRET_ARN=x", "SECRET_NAME_PREFIX=x",
-		"EVENT_BUS_NAME= ", "AUTH_METHOD_NAME_PREFIX=<", "REFRESH_HOURS=x", "VERIFY_CREDENTIAL=x", "ALLOWED_TOKEN_HOSTS=*", "LOG_LEVEL=x")
+		"EVENT_BUS_NAME= ", "AUTH_METHOD_NAME_PREFIX=<", "REFRESH_HOURS=x", "VERIFY_CREDENTIAL=x", "ALLOWED_TOKEN_HOSTS=*", "OWNER_TAG_KEY=<", "LOG_LEVEL=x")
 	for want, getenv := range map[string]func(string) string{
-		"DdSite DdApiKeySecretArn SecretNamePrefix EventBusName RefreshHours VerifyCredential LogLevel":                                                                   func(string) string { return "" },
-		"DdSite DdApiUrl DdApiKeySecretArn DdAppKeySecretArn SecretNamePrefix EventBusName AuthMethodNamePrefix RefreshHours VerifyCredential AllowedTokenHosts LogLevel": wrong,
+		"DdSite DdApiKeySecretArn SecretNamePrefix EventBusName RefreshHours VerifyCredential LogLevel": func(string) string { return "" },
+		"DdSite DdApiUrl DdApiKeySecretArn DdAppKeySecretArn OwnerTagKey SecretNamePrefix EventBusName AuthMethodNamePrefix RefreshHours " +
+			"VerifyCredential AllowedTokenHosts LogLevel": wrong,
+		"DdApiKeySecretArn":                  environment("DD_ORG_UUID=" + orgUUID), // both
+		"DdAppKeySecretArn":                  environment("DD_ORG_UUID="+orgUUID, "DD_API_KEY_SECRET_ARN=", "DD_APP_KEY_SECRET_ARN="+appKeyARN),
+		"DdOrgUuid":                          environment("DD_ORG_UUID=x", "DD_API_KEY_SECRET_ARN="),
+		"DdOrgUuid of another partition":     environment("DD_ORG_UUID="+orgUUID, "DD_API_KEY_SECRET_ARN=", "AWS_REGION=us-gov-west-1"),
+		"DdOrgUuid of yet another partition": environment("DD_ORG_UUID="+orgUUID, "DD_API_KEY_SECRET_ARN=", "AWS_REGION=cn-north-1"),
 	} {
+		want, _, _ = strings.Cut(want, " of ")
 		_, err := handler.ReadConfig(getenv)
 		var named []string
 		for part := range strings.SplitSeq(strings.TrimPrefix(fmt.Sprint(err), "configuration: "), "; ") {

@@ -1,5 +1,5 @@
-// Package handler is the Lambda function: it turns a payload into the work that it asks for, and what comes of that into
-// the answer that whoever sent it can use. No package below it knows a payload.
+// Package handler is the Lambda function: it decodes each payload, does the work, and encodes the result. No package below
+// it knows a payload.
 package handler
 
 import (
@@ -17,16 +17,15 @@ import (
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
 type syncer interface {
 	Sync(ctx context.Context, r authsync.Request) report.Result
-	VerifyVersion(ctx context.Context, s secretstore.Secret, value sensitive.Text) error
+	Verify(ctx context.Context, s secretstore.Secret, value secretstore.Value) error
 }
 
 type secrets interface {
-	Reconcile(ctx context.Context, r authsync.Request, told func(report.Result)) fleet.Reconciliation
+	Reconcile(ctx context.Context, r authsync.Request, each func(report.Result)) fleet.Reconciliation
 	Status(ctx context.Context, r fleet.StatusRequest) (fleet.Status, error)
 }
 
@@ -41,16 +40,24 @@ type Handler struct {
 	now      func() time.Time
 }
 
-// Handle serves one payload. How a failure ends depends on who could do something about it:
+// answerReserve is kept back before the deadline for the answer, its line in the log, and the metrics.
+const answerReserve = time.Second
+
+// Handle serves one payload. How a failure ends depends on who can act on it:
 //
 //   - an EventBridge event, which nobody waits for: an error, so that Lambda tries again and then hands the event to the
-//     failure queue, only for a failure within its grace and for a result that could not be published. What was told is
-//     known, and every reconcile tries it again;
+//     failure queue, only while that may help (see Result.Retry) and where a result could not be published. Every
+//     reconcile tries the rest again;
 //   - a rotation step or a direct call: every failure is an error, whose text begins with its code;
 //   - a reconcile: every failure is in its answer;
 //   - an HTTP request: every failure is an answer.
 func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
 	from := callerOf(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerReserve))
+		defer cancel()
+	}
 	switch t := recognise(payload).(type) {
 	case ignored:
 		h.log.DebugContext(ctx, "nothing to do", "why", t.why, "requestId", from.requestID)
@@ -82,10 +89,10 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 func (h *Handler) event(ctx context.Context, r authsync.Request) (any, error) {
 	res := h.sync(ctx, r)
 	switch {
-	case res.Retry:
-		return nil, res.Error
 	case res.Unpublished != nil:
 		return nil, res.Unpublished
+	case res.Retry:
+		return nil, res.Error
 	}
 	return res, nil
 }
@@ -95,14 +102,14 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 	res := h.sync(ctx, r)
 	if res.Error != nil {
 		e := *res.Error
-		e.Message += ". " + res.TellHeld()
+		e.Message += ". " + res.Loss()
 		return nil, &e
 	}
 	return res, nil
 }
 
 func (h *Handler) reconcile(ctx context.Context, r authsync.Request) fleet.Reconciliation {
-	answer := h.fleet.Reconcile(ctx, r, func(res report.Result) { h.tell(ctx, res) })
+	answer := h.fleet.Reconcile(ctx, r, func(res report.Result) { h.note(ctx, res) })
 	if !answer.DryRun {
 		h.meter.reconcile(answer)
 	}
@@ -111,7 +118,7 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) fleet.Recon
 		level = slog.LevelError
 	}
 	line := answer
-	line.Failures, line.Plans = nil, nil // each has a line of its own
+	line.Failures, line.Plans, line.Unmanaged = nil, nil, nil // the first two have lines of their own
 	what := "reconcile"
 	if answer.DryRun {
 		what = "dry run"
@@ -137,15 +144,14 @@ func (h *Handler) failed(ctx context.Context, what string, err error, requestID 
 
 func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) report.Result {
 	res := h.syncer.Sync(ctx, r)
-	h.tell(ctx, res, also...)
+	h.note(ctx, res, also...)
 	return res
 }
 
-// tell writes the line that a sync leaves in the log, with also, and its metrics. An event about a secret that is not
-// ours is nobody's failure.
-func (h *Handler) tell(ctx context.Context, res report.Result, also ...any) {
+// note writes the line that a sync leaves in the log, with also, and its metrics.
+func (h *Handler) note(ctx context.Context, res report.Result, also ...any) {
 	line := append([]any{"outcome", res.Outcome, "secret", res.Secret, "trigger", res.Trigger, "requestId", res.RequestID,
-		"durationMs", res.DurationMs, "stepsMs", res.StepsMs, "summary", res.Summary}, also...)
+		"durationMs", res.DurationMs, "summary", res.Summary}, also...)
 	add := func(is bool, name string, value any) {
 		if is {
 			line = append(line, name, value)
@@ -157,13 +163,15 @@ func (h *Handler) tell(ctx context.Context, res report.Result, also ...any) {
 	add(len(res.Warnings) > 0, "warnings", res.Warnings)
 	add(res.Held != nil, "held", res.Held)
 	add(res.Recovered != nil, "recovered", res.Recovered)
-	add(res.Record.Failing != "", "failing", report.Failure{Code: res.Record.Failing, Since: res.Record.Since})
+	if r := res.Record; r != nil && r.Fails() {
+		line = append(line, "failing", report.Failure{Code: r.Code, Since: r.Since})
+	}
 	add(res.Repaired, "repaired", true)
 	add(res.Error != nil, "error", res.Error)
 	level := slog.LevelInfo
 	switch {
 	case res.Error == nil:
-	case res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"):
+	case res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"): // not ours
 		level = slog.LevelDebug
 	case res.Retry:
 		level = slog.LevelWarn

@@ -1,12 +1,12 @@
 package handler
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +23,11 @@ const (
 	retryAfter  = "30"             // seconds
 )
 
-// httpRequest is what both payload formats of API Gateway say of a request.
+// httpRequest is a request in either payload format of API Gateway.
 type httpRequest struct {
 	id            string
 	came          time.Time
-	method, path  string
+	method, path  string // path: see routed
 	contentType   string
 	query         map[string]string
 	body          string
@@ -36,7 +36,7 @@ type httpRequest struct {
 	caller        string // ARN, where IAM authorised it
 }
 
-// httpResponse is what both payload formats take for an answer.
+// httpResponse is an answer in either payload format.
 type httpResponse struct {
 	StatusCode int               `json:"statusCode"`
 	Headers    map[string]string `json:"headers"`
@@ -55,11 +55,11 @@ type problem struct {
 	Result    *report.Result `json:"result,omitempty"`
 }
 
-// recogniseHTTP reads a request in payload format 2.0 (HTTP API) or 1.0 (REST API).
+// recogniseHTTP reads a request in payload format 2.0 (HTTP API) or 1.0 (REST API, or HTTP API).
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 func recogniseHTTP(payload []byte, v2 bool) any {
 	var p struct {
-		RouteKey   string            `json:"routeKey"` // 2.0, also in 1.0 from an HTTP API
+		RouteKey   string            `json:"routeKey"` // 2.0
 		RawPath    string            `json:"rawPath"`  // 2.0
 		Resource   string            `json:"resource"` // 1.0
 		Path       string            `json:"path"`     // 1.0
@@ -69,10 +69,12 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 		Body       string            `json:"body"`
 		Base64     bool              `json:"isBase64Encoded"`
 		Context    struct {
-			ID         string          `json:"requestId"`
-			Epoch      int64           `json:"timeEpoch"`        // 2.0, milliseconds
-			Epoch1     int64           `json:"requestTimeEpoch"` // 1.0, milliseconds
-			Authorizer json.RawMessage `json:"authorizer"`
+			ID         string `json:"requestId"`
+			Stage      string `json:"stage"`
+			Path       string `json:"path"`             // 1.0
+			Epoch      int64  `json:"timeEpoch"`        // 2.0, milliseconds
+			Epoch1     int64  `json:"requestTimeEpoch"` // 1.0, milliseconds
+			Authorizer any    `json:"authorizer"`
 			Identity   struct {
 				UserARN string `json:"userArn"`
 			} `json:"identity"`
@@ -84,21 +86,24 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 	if json.Unmarshal(payload, &p) != nil {
 		return fault.New(fault.UnsupportedEvent, "the payload of API Gateway is malformed")
 	}
-	authorizer, _ := strictjson.Object(p.Context.Authorizer)
-	var iam struct {
-		UserARN string `json:"userArn"`
-	}
-	_ = json.Unmarshal(authorizer["iam"], &iam)
-	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64, authenticated: len(authorizer) > 0,
-		caller: cmp.Or(iam.UserARN, p.Context.Identity.UserARN)}
+	authorizer, _ := p.Context.Authorizer.(map[string]any)
+	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64}
+	r.authenticated = identifies(authorizer)
+	stage := p.Context.Stage
 	if v2 {
 		r.method, r.came = p.Context.HTTP.Method, time.UnixMilli(p.Context.Epoch)
 		_, route, _ := strings.Cut(p.RouteKey, " ")
-		r.path = lastSegment(route, p.RawPath)
+		r.path = routed(route, p.RawPath, stage)
+		iam, _ := authorizer["iam"].(map[string]any)
+		r.caller, _ = iam["userArn"].(string)
 	} else {
 		r.method, r.came = p.HTTPMethod, time.UnixMilli(p.Context.Epoch1)
-		r.path = lastSegment(p.Resource, p.Path)
-		r.authenticated = r.authenticated || p.Context.Identity.UserARN != ""
+		if p.Context.Path != "" && p.Context.Path != p.Path {
+			stage = "" // API Gateway took it off path
+		}
+		r.path = routed(p.Resource, p.Path, stage)
+		r.caller = p.Context.Identity.UserARN
+		r.authenticated = r.authenticated || r.caller != ""
 	}
 	for name, value := range p.Headers {
 		if strings.EqualFold(name, "Content-Type") {
@@ -108,33 +113,47 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 	return r
 }
 
-// lastSegment is the end of the route that API Gateway matched or, where that leaves it open ($default, {proxy+}), of the
-// path as it came, so that neither a stage nor a base path matters.
-func lastSegment(route, path string) string {
-	if route == "" || strings.Contains(route, "{") {
+// routed returns the route that API Gateway matched, which has neither stage nor base path. Where the route leaves the
+// path open ($default, {proxy+}), it returns the path after the stage. A slash at the end is dropped.
+func routed(route, path, stage string) string {
+	if !strings.HasPrefix(route, "/") || strings.Contains(route, "{") {
 		route = path
+		if stage != "" && stage != "$default" && strings.HasPrefix(path, "/"+stage+"/") {
+			route = path[len("/"+stage):]
+		}
 	}
-	return route[strings.LastIndex(route, "/")+1:]
+	return strings.TrimSuffix(route, "/")
+}
+
+// identifies reports whether an authorizer's context names a caller. Where nobody was authenticated, API Gateway may
+// still send claims and scopes of null, and its own integrationLatency.
+func identifies(authorizer map[string]any) bool {
+	for name, value := range authorizer {
+		if value != nil && name != "scopes" && name != "integrationLatency" {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpResponse {
 	came := r.came
 	if now := h.now(); came.After(now) || came.Before(now.Add(-httpTimeout)) {
-		came = now // it says nothing credible
+		came = now // not credible
 	}
 	ctx, cancel := context.WithDeadline(ctx, came.Add(httpTimeout))
 	defer cancel()
 	if err := r.admit(); err != nil {
 		return h.refuse(ctx, err, r, from)
 	}
-	if r.path == "sync" {
+	if r.path == "/sync" {
 		return h.serveSync(ctx, r, from)
 	}
 	return h.serveStatus(ctx, r, from)
 }
 
 // allowed is the one method of each path.
-var allowed = map[string]string{"sync": http.MethodPost, "status": http.MethodGet}
+var allowed = map[string]string{"/sync": http.MethodPost, "/status": http.MethodGet}
 
 // admit refuses requests before their content is looked at.
 func (r httpRequest) admit() *fault.Error {
@@ -177,14 +196,17 @@ func (h *Handler) serveStatus(ctx context.Context, r httpRequest, from caller) h
 	return respond(http.StatusOK, "application/json", status)
 }
 
-// statusRequest reads secretId, nextToken and state, and refuses whatever else is there.
+// statusRequest reads secretId, nextToken and state, and refuses any other parameter.
 func statusRequest(query map[string]string) (fleet.StatusRequest, *fault.Error) {
 	for name, value := range query {
-		if name != "secretId" && name != "nextToken" && name != "state" || value == "" {
-			return fleet.StatusRequest{}, fault.New(fault.BadRequest, "status takes only secretId, nextToken and state, which are strings and not empty")
+		if !slices.Contains([]string{"secretId", "nextToken", "state"}, name) || value == "" {
+			return fleet.StatusRequest{}, fault.New(fault.BadRequest,
+				"status takes only secretId, nextToken and state, which are strings and not empty")
 		}
 	}
-	return fleet.StatusRequest{SecretID: query["secretId"], NextToken: query["nextToken"], State: fleet.State(query["state"])}, nil
+	return fleet.StatusRequest{
+		SecretID: query["secretId"], NextToken: query["nextToken"], State: fleet.State(query["state"]),
+	}, nil
 }
 
 func (h *Handler) refuse(ctx context.Context, e *fault.Error, r httpRequest, from caller) httpResponse {
@@ -194,14 +216,14 @@ func (h *Handler) refuse(ctx context.Context, e *fault.Error, r httpRequest, fro
 
 func (r httpRequest) syncRequest() (authsync.Request, *fault.Error) {
 	none := authsync.Request{}
-	if kind, _, err := mime.ParseMediaType(r.contentType); r.contentType != "" && (err != nil || kind != "application/json") {
+	mediaType, _, err := mime.ParseMediaType(r.contentType)
+	if r.contentType != "" && (err != nil || mediaType != "application/json") {
 		return none, fault.New(fault.UnsupportedMediaType, "the content type is not application/json")
 	}
 	body := []byte(r.body)
 	if r.base64 {
-		var err error
 		if body, err = base64.StdEncoding.DecodeString(r.body); err != nil {
-			return none, fault.New(fault.BadRequest, "the body is not the base64 that it is said to be")
+			return none, fault.New(fault.BadRequest, "the body is not valid base64")
 		}
 	}
 	if len(body) > maxBody {
@@ -216,7 +238,7 @@ func (r httpRequest) syncRequest() (authsync.Request, *fault.Error) {
 	return request, refused
 }
 
-// syncRequest reads secretId and dryRun, and refuses whatever else is there.
+// syncRequest reads secretId and dryRun, and refuses any other member.
 func syncRequest(members map[string]json.RawMessage) (r authsync.Request, refused *fault.Error) {
 	var faults []string
 	for name := range members {
@@ -262,5 +284,6 @@ func respond(status int, contentType string, document any) httpResponse {
 	if err != nil {
 		panic(err) // our own documents always encode
 	}
-	return httpResponse{status, map[string]string{"Content-Type": contentType, "Cache-Control": "no-store"}, string(body)}
+	headers := map[string]string{"Content-Type": contentType, "Cache-Control": "no-store"}
+	return httpResponse{status, headers, string(body)}
 }

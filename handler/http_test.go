@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 )
@@ -20,7 +18,7 @@ type answer struct {
 	Body       string
 }
 
-// problem is what a client reads of an error, by its documented names.
+// problem is RFC 9457's problem details as a client reads them.
 type problem struct {
 	Type, Title, Detail, Code, RequestID string
 	Status                               int
@@ -28,130 +26,44 @@ type problem struct {
 	Result                               *report.Result
 }
 
-// request is one HTTP request in both payload formats.
-type request struct {
-	method, path, route, body, contentType string
-	base64, anonymous                      bool
-}
+type object = map[string]any
 
-func (r request) v2() string {
-	authorizer := `{"iam":{"userArn":"arn:aws:iam::123456789012:user/alex"}}`
-	if r.anonymous {
-		authorizer = "null"
-	}
-	return fmt.Sprintf(`{"version":"2.0","routeKey":%q,"rawPath":%q,"headers":%s,"body":%s,"isBase64Encoded":%v,"requestContext":{"requestId":"r","timeEpoch":%d,"authorizer":%s,"http":{"method":%q}}}`,
-		r.route, r.path, r.headers(), quoted(r.body), r.base64, time.Now().UnixMilli(), authorizer, r.method)
-}
-
-func (r request) v1() string {
-	identity := `{"userArn":"arn:aws:iam::123456789012:user/alex"}`
-	if r.anonymous {
-		identity = `{"userArn":null}`
-	}
-	_, resource, _ := strings.Cut(r.route, " ")
-	if resource == "" {
-		resource = "/{proxy+}"
-	}
-	return fmt.Sprintf(`{"version":"1.0","resource":%q,"path":%q,"httpMethod":%q,"headers":%s,"body":%s,"isBase64Encoded":%v,"requestContext":{"requestId":"r","requestTimeEpoch":%d,"identity":%s}}`,
-		resource, r.path, r.method, r.headers(), quoted(r.body), r.base64, time.Now().UnixMilli(), identity)
-}
-
-func (r request) headers() string {
-	headers := map[string]string{"Authorization": "AWS4-HMAC-SHA256 Signature=" + signature, "X-Amz-Security-Token": sessionToken}
-	if r.contentType != "" {
-		headers["cOnTeNt-TyPe"] = r.contentType
-	}
-	text, _ := json.Marshal(headers)
-	return string(text)
-}
-
-func quoted(s string) string {
-	if s == "" {
-		return "null"
-	}
-	text, _ := json.Marshal(s)
-	return string(text)
-}
-
-func TestHTTP(t *testing.T) {
-	sync := request{method: "POST", path: "/sync", route: "POST /sync", body: `{"secretId":"` + secretName + `"}`, contentType: "application/json"}
-	but := func(edit func(*request)) request { r := sync; edit(&r); return r }
-	body := func(s string) request { return but(func(r *request) { r.body = s }) }
-	padded := func(n int) string { return sync.body + strings.Repeat(" ", n-len(sync.body)) }
-
-	for _, c := range []struct {
-		name    string
-		request request
-		status  int
-		code    fault.Code
-	}{
-		{"sync", sync, 200, ""},
-		{"by $default", but(func(r *request) { r.route = "$default" }), 200, ""},
-		{"behind a stage and a base path", but(func(r *request) { r.route, r.path = "$default", "/prod/auth/sync" }), 200, ""},
-		{"base64", but(func(r *request) { r.body, r.base64 = base64.StdEncoding.EncodeToString([]byte(r.body)), true }), 200, ""},
-		{"no content type", but(func(r *request) { r.contentType = "" }), 200, ""},
-		{"content type with a charset", but(func(r *request) { r.contentType = "application/json; charset=utf-8" }), 200, ""},
-		{"a body of 64 KiB", body(padded(64 << 10)), 200, ""},
-		{"dryRun", body(`{"secretId":"` + secretName + `","dryRun":true}`), 200, ""},
-		{"anonymous", but(func(r *request) { r.anonymous = true }), 403, fault.Forbidden},
-		{"anonymous, wrong path", but(func(r *request) { r.anonymous, r.route, r.path = true, "$default", "/nowhere" }), 403, fault.Forbidden},
-		{"wrong path", but(func(r *request) { r.route, r.path = "$default", "/nowhere" }), 404, fault.NotFound},
-		{"no path", but(func(r *request) { r.route, r.path = "$default", "/" }), 404, fault.NotFound},
-		{"wrong method", but(func(r *request) { r.route, r.method = "$default", "GET" }), 405, fault.MethodNotAllowed},
-		{"any other method", but(func(r *request) { r.route, r.method = "$default", "BREW" }), 405, fault.MethodNotAllowed},
-		{"form", but(func(r *request) { r.contentType = "application/x-www-form-urlencoded" }), 415, fault.UnsupportedMediaType},
-		{"broken content type", but(func(r *request) { r.contentType = "/;;" }), 415, fault.UnsupportedMediaType},
-		{"a body of 64 KiB and a byte", body(padded(64<<10 + 1)), 413, fault.PayloadTooLarge},
-		{"no body", body(""), 400, fault.BadRequest},
-		{"malformed", body(`{"secretId":`), 400, fault.BadRequest},
-		{"more than an object", body(sync.body + `{}`), 400, fault.BadRequest},
-		{"an array", body(`["` + secretName + `"]`), 400, fault.BadRequest},
-		{"unknown field", body(`{"secretId":"` + secretName + `","force":true}`), 400, fault.BadRequest},
-		{"a field in another case", body(`{"secretid":"` + secretName + `"}`), 400, fault.BadRequest},
-		{"a field twice", body(`{"secretId":"a","secretId":"` + secretName + `"}`), 400, fault.BadRequest},
-		{"secretId of a wrong type", body(`{"secretId":["` + secretName + `"]}`), 400, fault.BadRequest},
-		{"secretId empty", body(`{"secretId":""}`), 400, fault.BadRequest},
-		{"dryRun of a wrong type", body(`{"secretId":"` + secretName + `","dryRun":"true"}`), 400, fault.BadRequest},
-		{"dryRun null", body(`{"secretId":"` + secretName + `","dryRun":null}`), 400, fault.BadRequest},
-		{"no base64", but(func(r *request) { r.base64 = true }), 400, fault.BadRequest},
-		{"Unicode name", body(`{"secretId":"datadog/webhooks/支払い"}`), 400, fault.BadRequest},
-		{"another secret", body(`{"secretId":"elsewhere/payments"}`), 403, fault.SecretOutOfScope},
-		{"a foreign ARN", body(`{"secretId":"arn:aws:secretsmanager:us-east-1:210987654321:secret:datadog/webhooks/payments-AbCdEf"}`), 403, fault.SecretOutOfScope},
-		{"unknown secret", body(`{"secretId":"datadog/webhooks/nobody"}`), 404, fault.SecretNotFound},
-	} {
-		for version, payload := range map[string]func() string{"2.0": c.request.v2, "1.0": c.request.v1} {
-			t.Run(c.name+", payload "+version, func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					w.secrets.Create(secretName, w.value("first"))
-					got := w.http(payload())
-					if got.StatusCode != c.status {
-						t.Fatalf("status %d; want %d: %s", got.StatusCode, c.status, got.Body)
-					}
-					if c.status == 200 {
-						var res report.Result
-						if json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName || res.Trigger != (report.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
-							t.Errorf("answer: %+v", got)
-						}
-						return
-					}
-					p := got.problem(t)
-					if p.Code != string(c.code) || p.Status != c.status || p.RequestID != "request-1" || p.Title == "" || p.Detail == "" || p.Type != "about:blank" {
-						t.Errorf("problem: %+v", p)
-					}
-					if allow := got.Headers["Allow"]; (allow == "POST") != (c.status == 405) {
-						t.Errorf("Allow: %q", allow)
-					}
-					if len(w.datadog.Calls()) > 0 {
-						t.Error("Datadog was called")
-					}
-				})
-			})
-		}
+// request20 and request10 are a POST /sync in both payload formats of API Gateway, authenticated by IAM.
+func request20(body string) object {
+	return object{
+		"version": "2.0", "routeKey": "POST /sync", "rawPath": "/sync", "headers": headers(), "body": body,
+		"requestContext": object{
+			"requestId": "r", "timeEpoch": time.Now().UnixMilli(), "stage": "$default", "http": object{"method": "POST"},
+			"authorizer": object{"iam": object{"userArn": "arn:aws:iam::123456789012:user/alex"}},
+		},
 	}
 }
 
-func (w *world) http(payload string) (a answer) {
+func request10(body string) object {
+	return object{
+		"resource": "/sync", "path": "/sync", "httpMethod": "POST", "headers": headers(), "body": body,
+		"requestContext": object{
+			"requestId": "r", "requestTimeEpoch": time.Now().UnixMilli(), "stage": "prod", "path": "/prod/sync",
+			"identity": object{"userArn": "arn:aws:iam::123456789012:user/alex"},
+		},
+	}
+}
+
+func headers() object {
+	return object{"Authorization": "AWS4-HMAC-SHA256 Signature=" + signature, "X-Amz-Security-Token": sessionToken,
+		"cOnTeNt-TyPe": "application/json"}
+}
+
+func contextOf(request object) object { return request["requestContext"].(object) }
+
+// http invokes the function with a request, which is JSON or encodes to it.
+func (w *world) http(request any) (a answer) {
 	w.t.Helper()
+	payload, isText := request.(string)
+	if !isText {
+		encoded, _ := json.Marshal(request)
+		payload = string(encoded)
+	}
 	text, err := w.invoke(payload)
 	if err != nil || json.Unmarshal([]byte(text), &a) != nil {
 		w.t.Fatalf("no HTTP answer: %s, %v", text, err)
@@ -167,45 +79,233 @@ func (a answer) problem(t *testing.T) (p problem) {
 	return p
 }
 
-func TestHTTPOfAFailedSync(t *testing.T) {
+func TestHTTP(t *testing.T) {
+	const body = `{"secretId":"` + secretName + `"}`
+	padded := func(n int) string { return body + strings.Repeat(" ", n-len(body)) }
+	contentType := func(value any) func(object) {
+		return func(r object) { r["headers"].(object)["cOnTeNt-TyPe"] = value }
+	}
 	for _, c := range []struct {
-		name   string
-		status int
-		code   fault.Code
-		broken func(w *world)
+		name, body string
+		edit       func(object)
+		code       fault.Code
 	}{
-		{"rejected", 422, fault.CredentialRejected, func(w *world) { w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1]) }},
-		{"invalid", 422, fault.SecretInvalid, func(w *world) { w.secrets.Put(secretName, "[]") }},
-		{"mismatch", 409, fault.AuthMethodMismatch, func(w *world) { w.datadogHolds("payments", "another client") }},
-		{"access denied", 403, fault.SecretAccessDenied, func(w *world) { w.secrets.Fail("GetSecretValue", 1, kmsDenied) }},
-		{"Datadog refuses", 502, fault.DatadogRejected, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
-		{"refused keys", 502, fault.DatadogUnauthorized, func(w *world) { w.datadog.SetKeys("another", "another") }},
-		{"Datadog is down", 503, fault.DatadogUnavailable, func(w *world) { w.datadog.Fail(refusing("", 503)) }},
-		{"Datadog throttles", 503, fault.DatadogThrottled, func(w *world) { w.datadog.Fail(refusing("", 429)) }},
-		{"Secrets Manager fails", 503, fault.SecretsUnavailable, func(w *world) { w.secrets.Fail("DescribeSecret", 1, throttled) }},
-		{"the time runs out", 504, fault.Deadline, func(w *world) {
-			w.secrets.Latency = func(op, _ string) time.Duration { return time.Minute }
-		}},
+		{"a sync", body, nil, ""},
+		{"a dry run", `{"secretId":"` + secretName + `","dryRun":true}`, nil, ""},
+		{"base64", base64.StdEncoding.EncodeToString([]byte(body)), func(r object) { r["isBase64Encoded"] = true }, ""},
+		{"no base64", body, func(r object) { r["isBase64Encoded"] = true }, fault.BadRequest},
+		{"no content type", body, func(r object) { delete(r, "headers") }, ""},
+		{"a charset", body, contentType("application/json; charset=utf-8"), ""},
+		{"a form", body, contentType("application/x-www-form-urlencoded"), fault.UnsupportedMediaType},
+		{"a malformed content type", body, contentType("/;;"), fault.UnsupportedMediaType},
+		{"64 KiB", padded(64 << 10), nil, ""},
+		{"64 KiB and a byte", padded(64<<10 + 1), nil, fault.PayloadTooLarge},
+		{"no body", "", func(r object) { r["body"] = nil }, fault.BadRequest},
+		{"malformed", `{"secretId":`, nil, fault.BadRequest},
+		{"an unknown field", `{"secretId":"` + secretName + `","force":true}`, nil, fault.BadRequest},
+		{"a field in another case", `{"secretid":"` + secretName + `"}`, nil, fault.BadRequest},
+		{"a field twice", `{"secretId":"a","secretId":"` + secretName + `"}`, nil, fault.BadRequest},
+		{"secretId of a wrong type", `{"secretId":["` + secretName + `"]}`, nil, fault.BadRequest},
+		{"secretId empty", `{"secretId":""}`, nil, fault.BadRequest},
+		{"secretId that is no name", `{"secretId":"datadog/webhooks/支払い"}`, nil, fault.BadRequest},
+		{"dryRun of a wrong type", `{"secretId":"` + secretName + `","dryRun":"true"}`, nil, fault.BadRequest},
+		{"a secret out of scope", `{"secretId":"elsewhere/payments"}`, nil, fault.SecretOutOfScope},
+		{"another account's secret", `{"secretId":"arn:aws:secretsmanager:us-east-1:210987654321:secret:` + secretName + `"}`,
+			nil, fault.SecretOutOfScope},
+		{"an unknown secret", `{"secretId":"datadog/webhooks/nobody"}`, nil, fault.SecretNotFound},
+	} {
+		for version, request := range map[string]func(string) object{"2.0": request20, "1.0": request10} {
+			t.Run(c.name+", payload "+version, func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					w.secrets.Create(secretName, w.value("first"))
+					r := request(c.body)
+					if c.edit != nil {
+						c.edit(r)
+					}
+					got := w.http(r)
+					if c.code != "" {
+						got.mustRefuse(t, c.code)
+						if len(w.datadog.AuthMethods()) > 0 {
+							t.Error("it was written to Datadog")
+						}
+						return
+					}
+					var res report.Result
+					if got.StatusCode != 200 || json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName ||
+						res.Trigger != (report.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
+						t.Errorf("answer: %+v", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+func (a answer) mustRefuse(t *testing.T, code fault.Code) {
+	t.Helper()
+	p, status := a.problem(t), fault.New(code, "").Status()
+	if a.StatusCode != status || p.Status != status || p.Code != string(code) || p.RequestID != "request-1" ||
+		p.Type != "about:blank" || p.Title == "" || p.Detail == "" {
+		t.Errorf("answer: %+v; want %s", a, code)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	for _, c := range []struct {
+		name, method, stage string
+		route, path         string // routeKey and rawPath, or resource and path
+		contextPath         string // of 1.0
+		status              int
+	}{
+		{"2.0", "POST", "$default", "POST /sync", "/sync", "", 200},
+		{"2.0, any method", "GET", "$default", "ANY /status/", "/status/", "", 200},
+		{"2.0, stage and base path", "POST", "dev", "POST /sync", "/dev/base/sync", "", 200},
+		{"2.0, a longer route", "POST", "$default", "POST /status/x/sync", "/status/x/sync", "", 404},
+		{"$default", "POST", "$default", "$default", "/sync", "", 200},
+		{"$default, slash at the end", "GET", "$default", "$default", "/status/", "", 200},
+		{"$default, a longer path", "POST", "$default", "$default", "/status/x/sync", "", 404},
+		{"$default, no path", "POST", "$default", "$default", "/", "", 404},
+		{"$default, its own name", "POST", "$default", "$default", "/$default/sync", "", 404},
+		{"$default, two slashes", "POST", "", "$default", "//sync", "", 404},
+		{"$default, escaped", "POST", "$default", "$default", "/s%79nc", "", 404},
+		{"$default, another case", "POST", "$default", "$default", "/Sync", "", 404},
+		{"$default, wrong method", "GET", "$default", "$default", "/sync", "", 405},
+		{"$default, unknown method", "BREW", "$default", "$default", "/status", "", 405},
+		// https://github.com/logandk/serverless-wsgi/issues/191
+		{"{proxy+}, stage", "POST", "dev", "ANY /{proxy+}", "/dev/sync", "", 200},
+		{"{proxy+}, the stage twice", "POST", "dev", "ANY /{proxy+}", "/dev/dev/sync", "", 404},
+		{"{proxy+}, a stage that begins alike", "POST", "de", "ANY /{proxy+}", "/dev/sync", "", 404},
+		{"{proxy+}, a stage called sync", "POST", "sync", "ANY /{proxy+}", "/sync/sync", "", 200},
+		{"{proxy+}, custom domain", "POST", "dev", "ANY /{proxy+}", "/sync", "", 200},
+		{"{proxy+} below a route", "POST", "dev", "ANY /status/{proxy+}", "/dev/status/sync", "", 404},
+		{"1.0", "POST", "prod", "/sync", "/sync", "/prod/sync", 200},
+		{"1.0, a longer resource", "POST", "prod", "/status/x/sync", "/status/x/sync", "/prod/status/x/sync", 404},
+		{"1.0 {proxy+}", "POST", "prod", "/{proxy+}", "/sync", "/prod/sync", 200},
+		{"1.0 {proxy+}, a longer path", "POST", "prod", "/{proxy+}", "/status/x/sync", "/prod/status/x/sync", 404},
+		{"1.0 {proxy+}, a stage called status", "POST", "status", "/{proxy+}", "/status/sync", "/status/status/sync", 404},
+		// https://github.com/localstack/localstack/pull/12296
+		{"1.0 {proxy+}, custom domain", "POST", "prod", "/{proxy+}", "/prod/sync", "/prod/sync", 200},
+		{"1.0 of an HTTP API", "GET", "dev", "$default", "/dev/status", "/dev/status", 200},
+		{"1.0 of an HTTP API, wrong method", "GET", "dev", "$default", "/dev/sync", "/dev/sync", 405},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.secrets.Create(secretName, w.value("first"))
-				payload := w.sample("http-api-sync.json")
-				c.broken(w)
-				started := time.Now()
-				got := w.http(payload)
-				p := got.problem(t)
-				if got.StatusCode != c.status || p.Code != string(c.code) || p.Result == nil || p.Result.Outcome != report.Failed || p.Result.Secret.Name != secretName {
-					t.Errorf("answer %d: %+v", got.StatusCode, p)
+				r := request20(`{"secretId":"` + secretName + `"}`)
+				r["routeKey"], r["rawPath"], contextOf(r)["http"] = c.route, c.path, object{"method": c.method}
+				if c.contextPath != "" {
+					r = request10(`{"secretId":"` + secretName + `"}`)
+					r["resource"], r["path"], r["httpMethod"], contextOf(r)["path"] = c.route, c.path, c.method, c.contextPath
 				}
-				if after := got.Headers["Retry-After"]; (after != "") != (c.status == 503) {
+				contextOf(r)["stage"] = c.stage
+				got := w.http(r)
+				if got.StatusCode != c.status {
+					t.Errorf("status %d; want %d", got.StatusCode, c.status)
+				}
+				want := map[bool]string{true: "GET", false: "POST"}[strings.Contains(c.path, "status")]
+				if allow := got.Headers["Allow"]; (allow == want) != (c.status == 405) {
+					t.Errorf("Allow: %q", allow)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoIsAuthenticated(t *testing.T) {
+	for _, c := range []struct {
+		name, authorizer string
+		authenticated    bool
+	}{
+		{"no authorizer", `null`, false},
+		{"an empty one", `{}`, false},
+		{"no object", `"alex"`, false},
+		// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+		{"none, as payload 1.0 says it", `{"claims": null, "scopes": null}`, false},
+		{"none but its latency", `{"integrationLatency": 7}`, false},
+		{"scopes of nobody", `{"claims": null, "scopes": ["read"]}`, false},
+		{"no caller of IAM", `{"iam": null}`, false},
+		{"IAM", `{"iam": {"userArn": "arn:aws:iam::123456789012:user/alex"}}`, true},
+		{"JWT", `{"jwt": {"claims": {"sub": "alex"}, "scopes": null}}`, true},
+		// https://github.com/awsdocs/amazon-api-gateway-developer-guide/issues/113
+		{"JWT, flat", `{"claims": {"sub": "alex"}, "scopes": null}`, true},
+		{"a Lambda authorizer", `{"principalId": "alex", "integrationLatency": 7}`, true},
+	} {
+		for version, request := range map[string]func(string) object{"2.0": request20, "1.0": request10} {
+			t.Run(c.name+", payload "+version, func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					w.secrets.Create(secretName, w.value("first"))
+					r := request(`{"secretId":"` + secretName + `"}`)
+					contextOf(r)["authorizer"] = json.RawMessage(c.authorizer)
+					contextOf(r)["identity"] = object{"userArn": nil, "sourceIp": "198.51.100.7"}
+					got := w.http(r)
+					if !c.authenticated {
+						got.mustRefuse(t, fault.Forbidden)
+					} else if got.StatusCode != 200 {
+						t.Errorf("answer: %+v", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestHTTPOfAFailedSync(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		code fault.Code
+		fail func(w *world)
+	}{
+		{"invalid", fault.SecretInvalid, func(w *world) { w.secrets.Put(secretName, "[]") }},
+		{"mismatch", fault.AuthMethodMismatch, func(w *world) { w.datadogHolds("payments", "another client") }},
+		{"Datadog refuses", fault.DatadogRejected, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
+		{"Datadog answers HTML", fault.DatadogUnavailable, func(w *world) { w.datadog.Fail(saying(200, "<html>")) }},
+		{"Datadog throttles", fault.DatadogThrottled, func(w *world) { w.datadog.Fail(refusing("", 429)) }},
+		{"refused keys", fault.DatadogUnauthorized, func(w *world) { w.datadog.SetKeys("another", "another") }},
+		{"KMS refuses", fault.SecretAccessDenied, func(w *world) { w.secrets.Fail("GetSecretValue", 99, kmsDenied) }},
+		{"Datadog is down", fault.DatadogUnavailable, func(w *world) { w.datadog.Fail(refusing("", 503)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.secrets.Create(secretName, w.value("first"))
+				c.fail(w)
+				got := w.http(request20(`{"secretId":"` + secretName + `"}`))
+				got.mustRefuse(t, c.code)
+				if res := got.problem(t).Result; res == nil || res.Outcome != report.Failed || res.Secret.Name != secretName {
+					t.Errorf("result: %+v", res)
+				}
+				if after := got.Headers["Retry-After"]; (after != "") != (got.StatusCode == 503) {
 					t.Errorf("Retry-After: %q", after)
 				}
-				if took := time.Since(started); took > 28*time.Second {
-					t.Errorf("it took %v", took)
+			})
+		})
+	}
+}
+
+// API Gateway gives up after 30 s.
+func TestHTTPDeadline(t *testing.T) {
+	for _, c := range []struct {
+		timeout, age, within time.Duration
+	}{
+		{120 * time.Second, 0, 28 * time.Second},
+		{120 * time.Second, 20 * time.Second, 8 * time.Second},
+		{10 * time.Second, 0, 10 * time.Second},
+		{120 * time.Second, -time.Hour, 28 * time.Second}, // which is not credible
+		{120 * time.Second, time.Hour, 28 * time.Second},
+	} {
+		t.Run(fmt.Sprintf("%v left, %v old", c.timeout, c.age), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.secrets.Create(secretName, w.value("first"))
+				w.secrets.Latency = func(op, _ string) time.Duration { return time.Minute }
+				r := request20(`{"secretId":"` + secretName + `"}`)
+				contextOf(r)["timeEpoch"] = time.Now().Add(-c.age).UnixMilli()
+				payload, _ := json.Marshal(r)
+				started := time.Now()
+				text, err := w.invokeIn(c.timeout, string(payload))
+				if took := time.Since(started); took > c.within || took < c.within-5*time.Second {
+					t.Errorf("it took %v; want at most %v, and nearly that", took, c.within)
 				}
-				if diff := cmp.Diff([]string{"failed"}, w.outcomes()); diff != "" {
-					t.Errorf("published (-want +got):\n%s", diff)
+				if err != nil || !strings.Contains(text, `"statusCode":504`) {
+					t.Errorf("answer: %s, %v", text, err)
 				}
 			})
 		})

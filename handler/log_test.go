@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -26,31 +27,35 @@ func TestTheLogLineOfASync(t *testing.T) {
 		delete(line, "time")
 		failure, _ := line["error"].(map[string]any)
 		want := map[string]any{
-			"level": "ERROR", "msg": "sync", "outcome": "failed", "requestId": "request-1", "durationMs": 250.0,
+			"level": "WARN", "msg": "sync", "outcome": "failed", "requestId": "request-1", "durationMs": 300.0,
 			"caller":       "arn:aws:sts::123456789012:assumed-role/Operator/alex",
 			"secret":       map[string]any{"arn": w.arn(), "name": secretName, "versionId": version},
 			"trigger":      map[string]any{"type": "http", "id": "Xy1zAbCdEfGHijk="},
 			"authMethod":   map[string]any{"name": "payments", "site": "datadoghq.com"},
 			"verification": "rejected",
-			"stepsMs":      map[string]any{"read": 0.0, "plan": 50.0, "verify": 200.0, "look": 0.0, "finish": 0.0},
-			"summary":      secretName + ": the token endpoint did not accept the client secret (credential_rejected). Whether alerts are being lost is not known. Check that the identity provider knows the new client secret.",
-			"failing":      map[string]any{"code": "credential_rejected", "since": "2000-01-01T00:00:00Z"},
-			"error":        map[string]any{"code": "credential_rejected", "message": failure["message"], "retryable": true, "hint": "Check that the identity provider knows the new client secret."},
+			"failing":      line["failing"],
+			"error":        failure,
+			"summary":      line["summary"],
 		}
-		if diff := cmp.Diff(want, line); diff != "" || !strings.Contains(failure["message"].(string), "401 invalid_client") {
+		caused := strings.Contains(fmt.Sprint(failure["message"]), "401 invalid_client")
+		if diff := cmp.Diff(want, line); diff != "" || !caused {
 			t.Errorf("line (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// What others write is data: it begins no line of its own.
+// What others write begins no line of its own.
 func TestNothingInjectsALine(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first", "name=a\n{\"msg\":\"sync\",\"outcome\":\"updated\"}"))
-		if _, err := w.sync(secretName); err != nil {
-			t.Fatal(err)
+		const forged = "a\n{\"msg\":\"sync\",\"outcome\":\"updated\"}"
+		w.secrets.Create(secretName, w.value("first"))
+		w.datadogHolds(forged, "payments-client")
+		_, _ = w.sync(secretName)
+		text, _ := json.Marshal(forged)
+		for _, payload := range []string{`{"Step":%s,"SecretId":%[1]s,"ClientRequestToken":%[1]s}`,
+			`{"action":"sync","secretId":%s}`} {
+			_, _ = w.invoke(fmt.Sprintf(payload, text))
 		}
-		_, _ = w.invoke(`{"Step":"x\ny","SecretId":"a\nb","ClientRequestToken":"c\nd"}`)
 		for line := range strings.Lines(w.log.String()) {
 			var fields map[string]any
 			if json.Unmarshal([]byte(line), &fields) != nil || fields["outcome"] == "updated" {

@@ -24,16 +24,17 @@ type Metric struct {
 var Metrics = []Metric{
 	{"SyncCreated", "Count", "an auth method was created"},
 	{"SyncUpdated", "Count", "an auth method was updated"},
-	{"SyncAdopted", "Count", "an auth method was taken over, or found after a POST whose answer was lost"},
+	{"SyncAdopted", "Count", "an auth method was taken over"},
 	{"SyncSettled", "Count", "a secret was settled"},
 	{"SyncFailed", "Count", "a failure was published"},
 	{"RecordFailed", "Count", "a record could not be written"},
-	{"Repaired", "Count", "a reconcile repaired a rotation whose event did not come, or an auth method that somebody else changed or deleted"},
-	{"AlertGap", "Seconds", "from the time of a label event to Datadog's 2xx, of the first push of a version, but not of a secret"},
+	{"Repaired", "Count", "a reconcile repaired a rotation whose event did not come, or an auth method that somebody else changed"},
+	{"AlertGap", "Seconds", "from the time of a label event to Datadog's 2xx, of the first write of each version after a secret's first"},
 	{"SyncDuration", "Milliseconds", "of each sync that one of the counts above counts, or AtRisk"},
-	{"Secrets", "Count", "secrets in scope; this and the next three as each reconcile leaves them"},
-	{"Failing", "Count", "of these, those with a failure recorded"},
+	{"Secrets", "Count", "secrets in scope; this and the next four as each reconcile leaves them"},
+	{"Failing", "Count", "of these, those with a failure that was published or could not be recorded"},
 	{"AtRisk", "Count", "of these, those whose held credential was rejected: alerts are being lost; also 1 at once, when any other sync finds that"},
+	{"Unverified", "Count", "of these, those that no token endpoint gave a verdict on"},
 	{"LeftOver", "Count", "secrets out of sync that the next reconcile has to sync"},
 	{"ReconcileDone", "Count", "a reconcile ended without an error of its own"},
 }
@@ -76,7 +77,7 @@ func (m meter) reconcile(answer fleet.Reconciliation) {
 	values := map[string]float64{}
 	if answer.Listed {
 		values = map[string]float64{"Secrets": float64(answer.Secrets), "Failing": float64(answer.Failing),
-			"AtRisk": float64(answer.AtRisk), "LeftOver": float64(answer.LeftOver)}
+			"AtRisk": float64(answer.AtRisk), "Unverified": float64(answer.Unverified), "LeftOver": float64(answer.LeftOver)}
 	}
 	if answer.Error == nil {
 		values["ReconcileDone"] = 1

@@ -32,7 +32,9 @@ func (w *world) metrics() map[string][]float64 {
 			w.t.Fatalf("no JSON: %s", line)
 		}
 		for _, directive := range head.AWS.CloudWatchMetrics {
-			if directive.Namespace != handler.MetricNamespace || cmp.Diff([][]string{{"FunctionName"}}, directive.Dimensions) != "" || head.FunctionName != "sync" || head.AWS.Timestamp == 0 {
+			dimensions := cmp.Diff([][]string{{"FunctionName"}}, directive.Dimensions)
+			known := directive.Namespace == handler.MetricNamespace && dimensions == ""
+			if !known || head.FunctionName != "sync" || head.AWS.Timestamp == 0 {
 				w.t.Errorf("metric line: %s", line)
 			}
 			for _, m := range directive.Metrics {
@@ -57,13 +59,15 @@ func TestMetrics(t *testing.T) {
 		}
 		w.secrets.Create(secretName+"-bad", "{}")
 		w.reconcile()
-		_, _ = w.sync("elsewhere/payments") // nobody's
-		for _, dry := range []string{`{"action":"sync","secretId":"` + secretName + `-bad","dryRun":true}`, `{"action":"reconcile","dryRun":true}`} {
+		_, _ = w.sync("elsewhere/payments") // out of scope
+		for _, dry := range []string{`{"action":"sync","secretId":"` + secretName + `-bad","dryRun":true}`,
+			`{"action":"reconcile","dryRun":true}`} {
 			_, _ = w.invoke(dry)
 		}
 		want := map[string][]float64{
-			"SyncCreated": {1}, "SyncUpdated": {1}, "AlertGap": {2.1}, "SyncFailed": {1}, "SyncDuration": {0, 100, 0},
+			"SyncCreated": {1}, "SyncUpdated": {1}, "AlertGap": {2.2}, "SyncFailed": {1}, "SyncDuration": {0, 200, 0},
 			"ReconcileDone": {1, 1}, "LeftOver": {0, 0}, "Secrets": {1, 2}, "Failing": {0, 1}, "AtRisk": {0, 0},
+			"Unverified": {0, 0},
 		}
 		if diff := cmp.Diff(want, w.metrics()); diff != "" {
 			t.Errorf("metrics (-want +got):\n%s", diff)

@@ -2,9 +2,9 @@ package handler_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"net/http"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,283 +15,223 @@ import (
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
+	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
-func (w *world) reconcile() fleet.Reconciliation {
-	w.t.Helper()
-	text, err := w.invoke(`{"action":"reconcile"}`)
-	var answer fleet.Reconciliation
-	if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
-		w.t.Fatalf("reconcile: %s, %v", text, err)
-	}
-	return answer
-}
-
-// settled makes n secrets and has them synced and settled.
-func (w *world) settled(n int) {
-	w.t.Helper()
-	for i := range n {
-		name := fmt.Sprintf("%s-%d", secretName, i)
-		w.secrets.Create(name, w.value(fmt.Sprint("of-", i), fmt.Sprintf("name=method %d", i)))
-	}
-	if got := w.reconcile(); got.Outcomes[report.Created] != n {
-		w.t.Fatalf("first reconcile: %+v", got)
-	}
-	time.Sleep(11 * time.Minute)
-	if got := w.reconcile(); got.Outcomes[report.Settled] != n {
-		w.t.Fatalf("second reconcile: %+v", got)
-	}
-}
-
 func TestReconcileWithNothingToDo(t *testing.T) {
-	const n = 250
+	const n = 101
 	inWorld(t, func(t *testing.T, w *world) {
-		w.settled(n)
-		events := w.resetCalls()
-		if got := w.reconcile(); got.Secrets != n || got.InSync != n || got.OutOfSync != 0 {
+		w.createManySettled(n)
+		w.createIdle()
+		w.resetCalls()
+		if got := w.reconcile(); got.Secrets != n || got.InSync != n {
 			t.Errorf("answer: %+v", got)
 		}
-		if diff := cmp.Diff(map[string]int{"ListSecrets": (n + 99) / 100, "list": 1}, w.calls(events)); diff != "" {
-			t.Errorf("calls (-want +got):\n%s", diff)
-		}
+		w.wantCalls("in sync", map[string]int{"ListSecrets": (n + 99) / 100, "list": 1})
 	})
 }
 
 func TestSettling(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
-		if _, err := w.sync(secretName); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(9 * time.Minute)
-		if got := w.reconcile(); got.Settling != 1 || got.OutOfSync != 0 {
-			t.Errorf("before 10 min: %+v", got)
-		}
-		time.Sleep(2 * time.Minute)
-		if got := w.reconcile(); got.Outcomes[report.Settled] != 1 {
-			t.Errorf("after 10 min: %+v", got)
-		}
-		results := w.published()
-		last := results[len(results)-1]
-		if last.Outcome != report.Settled || !last.PreviousSecretSafeToRevoke || last.Verification != "accepted" || last.Trigger.Type != "reconcile" {
-			t.Errorf("published: %+v", last)
-		}
-		if events := w.bus.Events(); *events[len(events)-1].DetailType != "Datadog Auth Method Settled" {
-			t.Errorf("detail-type: %s", *events[len(events)-1].DetailType)
-		}
-		if got := w.reconcile(); got.InSync != 1 {
-			t.Errorf("afterwards: %+v", got)
-		}
-	})
-}
-
-func TestWhatReconcileRepairs(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		edit  func(w *world, id string)
-		calls map[string]int // beyond the lists, one Describe before and one after, the value, the proof and the record
-		event string         // outcome that is published
+		name string
+		edit func(w *world) // 5 minutes after the write
+		want []string       // results of reconciles from then on
+		safe bool           // previousSecretSafeToRevoke of the last
+		tag  string
 	}{
-		{"a deleted auth method", func(w *world, id string) { w.datadog.Delete(id) }, map[string]int{"POST": 1, "PutEvents": 1}, "created"},
-		{"an edited auth method", func(w *world, id string) {
-			m, _ := w.datadog.Get(id)
-			m.ClientSecret, m.Scope = "edited", nil
-			w.datadog.Put(m)
-		}, map[string]int{"PATCH": 1, "PutEvents": 1}, "updated"},
-		{"a rotation whose event was lost", func(w *world, _ string) { w.secrets.Put(secretName, w.value("second")) }, map[string]int{"PATCH": 1, "PutEvents": 1}, "updated"},
-		{"an unrelated change, quietly", func(w *world, _ string) { w.secrets.Tag(secretName, "team", "payments") }, map[string]int{"PATCH": 1}, ""},
-		{"age, quietly", func(w *world, _ string) { time.Sleep(25 * time.Hour) }, map[string]int{"PATCH": 1}, ""},
+		{"settles", func(*world) {}, []string{"settled"}, true, "state=settled"},
+		{"whoever asks for syncs", func(w *world) {
+			for range 3 {
+				time.Sleep(time.Minute)
+				if _, err := w.sync(secretName); err != nil {
+					w.t.Error(err)
+				}
+			}
+			w.newResults()
+		}, []string{"settled"}, true, "state=settled"},
+		{"without a verdict", func(w *world) { w.tokens.Fail(tokentest.Fault{Status: 503}) }, nil, false,
+			"state=unproven"},
+		{"10 minutes after another version came and went", func(w *world) {
+			first, _ := w.secrets.Current(secretName)
+			w.secrets.Put(secretName, w.value("second"))
+			w.secrets.MoveCurrent(secretName, first)
+			time.Sleep(10*time.Minute - time.Second)
+			if answer := w.reconcile(); answer.Outcomes[report.Updated] != 1 {
+				w.t.Errorf("answer: %+v", answer)
+			}
+			w.wantResults("too early")
+		}, []string{"settled"}, true, "state=settled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.secrets.Create(secretName, w.value("first"))
 				w.reconcile()
+				w.newResults()
+				time.Sleep(5 * time.Minute)
+				if got := w.reconcile(); got.Settling != 1 || got.OutOfSync != 0 {
+					t.Errorf("after 5 min: %+v", got)
+				}
+				c.edit(w)
+				w.reconcileFor(time.Hour)
+				w.wantResults("an hour", c.want...)
+				results := w.published()
+				last := results[len(results)-1]
+				if last.PreviousSecretSafeToRevoke != c.safe || !strings.Contains(w.tag(secretName), c.tag) {
+					t.Errorf("published last: %+v, record %s", last, w.tag(secretName))
+				}
+				if got := w.reconcile(); got.InSync != 1 || (got.Unverified == 1) == c.safe {
+					t.Errorf("in the end: %+v", got)
+				}
+			})
+		})
+	}
+	t.Run("at 10 minutes", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.secrets.Create(secretName, w.value("first"))
+			w.reconcile()
+			time.Sleep(10*time.Minute - time.Second)
+			if got := w.reconcile(); got.Settling != 1 {
+				t.Errorf("a second before: %+v", got)
+			}
+			time.Sleep(time.Second)
+			if got := w.reconcile(); got.Outcomes[report.Settled] != 1 {
+				t.Errorf("then: %+v", got)
+			}
+		})
+	})
+	t.Run("with verification off nothing is safe to revoke", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.secrets.Create(secretName, w.value("first"))
+			w.reconcile()
+			w.reconcileFor(15 * time.Minute)
+			w.wantResults("in the end", "created", "settled")
+			if last := w.published()[1]; last.PreviousSecretSafeToRevoke || last.Verification != "off" {
+				t.Errorf("published: %+v", last)
+			}
+		}, func(w *world) { w.config.VerifyCredential = false })
+	})
+}
+
+func TestWhatAReconcileRepairs(t *testing.T) {
+	edit := func(w *world, edit func(m *datadogtest.AuthMethod)) {
+		m := w.datadog.AuthMethods()[0]
+		edit(&m)
+		w.datadog.Put(m)
+	}
+	put := func(wait time.Duration) func(w *world) {
+		return func(w *world) {
+			w.secrets.Put(secretName, w.value("second"))
+			time.Sleep(wait)
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		edit     func(w *world)
+		want     []string
+		repaired int
+	}{
+		{"a rotation whose event was lost", put(5*time.Minute + time.Second), []string{"updated"}, 1},
+		{"a rotation whose event may still come", put(5 * time.Minute), []string{"updated"}, 0},
+		{"a rotation that could not be verified before", func(w *world) {
+			value := w.putRejected(secretName, "second")
+			_, _ = w.sync(secretName)
+			time.Sleep(6 * time.Minute)
+			w.tokens.Allow("payments-client", secretIn(value))
+		}, []string{"updated"}, 0},
+		{"an edited auth method", func(w *world) {
+			edit(w, func(m *datadogtest.AuthMethod) { m.ClientSecret, m.Scope = "edited", nil })
+		}, []string{"updated"}, 1},
+		{"an unrelated tag, quietly", func(w *world) { w.secrets.Tag(secretName, "cost-centre", "7") }, nil, 0},
+		{"age, quietly", func(w *world) { time.Sleep(25 * time.Hour) }, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.createSettled(secretName)
 				time.Sleep(11 * time.Minute)
-				w.reconcile()
-				time.Sleep(11 * time.Minute)
-				c.edit(w, w.datadog.AuthMethods()[0].ID)
-				published := len(w.published())
-				events := w.resetCalls()
-				answer := w.reconcile()
-				if answer.OutOfSync > 0 || len(answer.Outcomes) != 1 || answer.Outcomes[report.Failed] > 0 {
+				c.edit(w)
+				w.resetCalls()
+				if answer := w.reconcile(); answer.OutOfSync > 0 || answer.Outcomes[report.Updated] != 1 {
 					t.Errorf("answer: %+v", answer)
 				}
-				want := map[string]int{"ListSecrets": 1, "list": 1, "DescribeSecret": 2, "GetSecretValue": 1, "TagResource": 1, "token": 1}
-				for call, n := range c.calls {
-					want[call] = n
+				want := map[string]int{"ListSecrets": 1, "list": 1, "DescribeSecret": 3, "GetSecretValue": 1, "token": 1,
+					"PATCH": 1, "TagResource": 1}
+				if c.want != nil {
+					want["PutEvents"] = 1
 				}
-				if diff := cmp.Diff(want, w.calls(events)); diff != "" {
-					t.Errorf("calls (-want +got):\n%s", diff)
-				}
-				got := w.outcomes()[published:]
-				if len(got) > 1 || strings.Join(got, "") != c.event {
-					t.Errorf("published: %v; want %q", got, c.event)
-				}
-				if _, value := w.secrets.Current(secretName); w.holds() != secretIn(value) {
-					t.Error("Datadog does not hold AWSCURRENT")
+				w.wantCalls("the repair", want)
+				w.wantResults("the repair", c.want...)
+				w.mustHold("after the repair")
+				if got := len(w.metrics()["Repaired"]); got != c.repaired {
+					t.Errorf("Repaired %d times; want %d", got, c.repaired)
 				}
 			})
 		})
 	}
 }
 
-// V is settled, W comes and goes; the invocation that read W is killed when its PATCH is on the wire, and that lands last.
-// A reconcile in between must not take V for settled still.
+// V is settled, W comes and goes; the invocation that read W is killed when its PATCH is on the wire, and that lands
+// last. A reconcile in between must not take V for settled still.
 func TestALatePatchOfARolledBackVersionIsRepaired(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("V"))
-		w.reconcile()
-		time.Sleep(11 * time.Minute)
-		w.reconcile()
+		w.createSettled(secretName)
 		v, _ := w.secrets.Current(secretName)
 		time.Sleep(time.Minute)
-
 		w.secrets.Put(secretName, w.value("W"))
 		w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Times: 1, Delay: 5 * time.Minute})
 		_, _ = w.invokeIn(3*time.Second, w.sample("secret-label-updated.json")) // and nobody tries again
 		w.secrets.MoveCurrent(secretName, v)
 		w.reconcile() // the event of the way back is lost
-		for range 4 {
-			time.Sleep(15 * time.Minute)
-			w.reconcile()
-		}
-		if _, value := w.secrets.Current(secretName); w.holds() != secretIn(value) {
-			t.Error("Datadog holds W")
-		}
+		w.reconcileFor(time.Hour)
+		w.mustHold("after an hour")
 	})
 }
 
-func TestOneSecretsFailureStopsNoOther(t *testing.T) {
+// Lists of secrets may be minutes old: each secret is judged again as it is now.
+func TestAStaleListWritesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName+"-bad", "{}")
-		w.secrets.Create(secretName+"-good", w.value("good"))
-		answer := w.reconcile()
-		if answer.Outcomes[report.Created] != 1 || answer.Outcomes[report.Failed] != 1 || len(answer.Failures) != 1 || answer.Failures[0].Error.Code != fault.SecretInvalid {
+		w.createSettled(secretName)
+		w.secrets.Stale = func(op, _ string) time.Duration {
+			return map[string]time.Duration{"ListSecrets": 5 * time.Minute}[op]
+		}
+		time.Sleep(time.Hour)
+		w.secrets.Put(secretName, w.value("second"))
+		time.Sleep(5 * time.Minute)
+		if _, err := w.sync(secretName); err != nil {
+			t.Fatal(err)
+		}
+		w.resetCalls()
+		if answer := w.reconcile(); answer.Settling != 1 || len(answer.Outcomes) > 0 {
 			t.Errorf("answer: %+v", answer)
 		}
-		if got := len(w.published()); got != 2 {
-			t.Errorf("%d results published; want 2", got)
-		}
-		if strings.Contains(w.log.String(), `"failures"`) {
-			t.Error("the line of the reconcile repeats the lines of its secrets")
-		}
+		w.wantCalls("the reconcile", map[string]int{"ListSecrets": 1, "list": 1, "DescribeSecret": 1})
 	})
 }
 
-func TestARefusedKeyStopsTheRunOnce(t *testing.T) {
+// A run that has time for few begins with what loses alerts.
+func TestARotationComesBeforeARefresh(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		for i := range 40 {
-			w.secrets.Create(fmt.Sprintf("%s-%d", secretName, i), w.value("x", fmt.Sprintf("name=m%d", i)))
-		}
-		w.datadog.Fail(datadogtest.Fault{Method: "POST", Status: 403}) // it may read, but not write
-		answer := w.reconcile()
-		if answer.Error == nil || answer.Error.Code != fault.DatadogUnauthorized || answer.LeftOver != 40 || len(answer.Failures)+len(w.published()) > 0 {
-			t.Errorf("answer: %+v; %d published", answer, len(w.published()))
-		}
-		if posts := w.calls(0)["POST"]; posts > fleet.Workers+1 {
-			t.Errorf("%d POSTs", posts)
-		}
-	})
-}
-
-func TestAListThatFailsIsInTheAnswer(t *testing.T) {
-	for name, broken := range map[string]func(w *world){
-		"Datadog's":         func(w *world) { w.datadog.Fail(refusing("GET", 500)) },
-		"Secrets Manager's": func(w *world) { w.secrets.Fail("ListSecrets", 9, throttled) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				broken(w)
-				answer := w.reconcile()
-				if answer.Error == nil || !answer.Error.Retryable || len(answer.Outcomes) > 0 || answer.LeftOver != answer.Secrets {
-					t.Errorf("answer: %+v", answer)
-				}
-				if done := w.metrics()["ReconcileDone"]; len(done) > 0 {
-					t.Errorf("ReconcileDone: %v", done)
-				}
-			})
-		})
-	}
-}
-
-// Datadog's trouble is the run's: it is told for no secret, and after the third one the rest waits.
-func TestDatadogsTroubleIsTheRuns(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		for i := range 40 {
-			name := fmt.Sprintf("%s-%d", secretName, i)
-			w.secrets.Create(name, w.value("x"))
-			w.secrets.Tag(name, secretstore.RecordTag, "id="+w.datadogHolds(fmt.Sprint(i), "payments-client").ID)
-		}
-		w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: 500})
-		answer := w.reconcile()
-		if answer.Error == nil || answer.Error.Code != fault.DatadogUnavailable || answer.LeftOver != 40 || answer.Failing > 0 || len(answer.Failures)+len(w.published()) > 0 {
-			t.Errorf("answer: %+v; %d published", answer, len(w.published()))
-		}
-		if patched := w.calls(0)["PATCH"]; patched > 5*(fleet.Workers+2) {
-			t.Errorf("%d PATCHes", patched)
-		}
-	})
-}
-
-func TestTwoSecretsOnOneAuthMethod(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		id := w.datadogHolds("shared", "payments-client").ID
-		for _, name := range []string{secretName + "-a", secretName + "-b"} {
-			w.secrets.Create(name, w.value(name))
-			w.secrets.Tag(name, secretstore.RecordTag, "id="+id)
-		}
-		answer := w.reconcile()
-		if len(answer.Failures) != 2 || answer.Failures[0].Error.Code != fault.AuthMethodMismatch {
-			t.Errorf("answer: %+v", answer)
-		}
-		if m, _ := w.datadog.Get(id); m.ClientSecret != "unknown" {
-			t.Error("one of them was pushed")
-		}
-	})
-}
-
-// Two new secrets of one client: the second must see what the first created.
-func TestCreatesOfOneReconcileSeeEachOther(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.datadog.Latency = 200 * time.Millisecond
-		w.secrets.Create(secretName+"-a", w.value("one"))
-		w.secrets.Create(secretName+"-b", w.value("one"))
-		answer := w.reconcile()
-		if answer.Outcomes[report.Created] != 1 || len(answer.Failures) != 1 || answer.Failures[0].Error.Code != fault.AuthMethodMismatch {
-			t.Errorf("answer: %+v", answer)
-		}
-		if got := len(w.datadog.AuthMethods()); got != 1 {
-			t.Errorf("%d auth methods", got)
-		}
-	})
-}
-
-func TestADryReconcile(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
-		text, err := w.invoke(`{"action":"reconcile","dryRun":true}`)
-		var answer fleet.Reconciliation
-		if json.Unmarshal([]byte(text), &answer) != nil || err != nil || len(answer.Plans) != 1 || answer.Plans[0].Plan.Action != report.Create || answer.Plans[0].Verification != "" {
-			t.Errorf("answer: %s, %v", text, err)
-		}
-		if len(w.tokens.Calls()) > 0 || len(w.datadog.AuthMethods()) > 0 || len(w.published()) > 0 || len(w.secrets.Tags(secretName)) > 0 {
-			t.Error("a dry run did something")
+		w.createManySettled(100)
+		time.Sleep(25 * time.Hour)
+		w.secrets.Put(nameOf(99), w.numbered(99, "second"))
+		w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Delay: 4 * time.Second})
+		_, err := w.invokeIn(27*time.Second, `{"action":"reconcile"}`)
+		if !w.isSynced(nameOf(99)) {
+			t.Error("the rotation waits behind refreshes", err)
 		}
 	})
 }
 
 func TestReconcileStopsBeforeTheDeadline(t *testing.T) {
-	const n = 1000
+	const n = 200
 	inWorld(t, func(t *testing.T, w *world) {
 		for i := range n {
-			w.secrets.Create(fmt.Sprintf("%s-%d", secretName, i), w.value("x", fmt.Sprintf("name=m%d", i)))
+			w.secrets.Create(nameOf(i), w.numbered(i, "first"))
 		}
 		w.datadog.Latency = time.Second
 		started := time.Now()
 		first := w.reconcile()
-		if took := time.Since(started); took > 118*time.Second || first.LeftOver == 0 || first.LeftOver+first.Outcomes[report.Created] != n {
+		created := first.Outcomes[report.Created]
+		if took := time.Since(started); took > 118*time.Second || first.LeftOver == 0 || first.LeftOver+created != n {
 			t.Errorf("after %v: %+v", took, first)
 		}
 		w.datadog.Latency = 0
@@ -301,62 +241,220 @@ func TestReconcileStopsBeforeTheDeadline(t *testing.T) {
 	})
 }
 
-func TestSixteenFirstSyncsAtOnce(t *testing.T) {
+// Two new secrets of one client: the second one sees what the first created.
+func TestCreatesOfOneReconcileSeeEachOther(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.datadog.Latency = 200 * time.Millisecond
-		w.secrets.Create(secretName, w.value("first"))
-		var all sync.WaitGroup
-		for range 16 {
-			all.Go(func() {
-				if _, err := w.sync(secretName); err != nil {
-					t.Error(err)
-				}
-			})
+		w.secrets.Create(secretName+"-a", w.value("one"))
+		w.secrets.Create(secretName+"-b", w.value("one"))
+		answer := w.reconcile()
+		if answer.Outcomes[report.Created] != 1 || !onlyMismatches(answer, 1) {
+			t.Errorf("answer: %+v", answer)
 		}
-		all.Wait()
-		count := map[string]int{}
-		for _, outcome := range w.outcomes() {
-			count[outcome]++
-		}
-		if w.holds(); count["created"] != 1 || count["created"]+count["adopted"]+count["updated"] != 16 {
-			t.Errorf("published: %v", count)
+		if got := len(w.datadog.AuthMethods()); got != 1 {
+			t.Errorf("%d auth methods", got)
 		}
 	})
 }
 
-func TestABurstOfRotationsPublishesNoFailure(t *testing.T) {
-	for _, apart := range []time.Duration{0, 30 * time.Millisecond, 300 * time.Millisecond} {
-		t.Run(apart.String(), func(t *testing.T) {
+// onlyMismatches reports whether n secrets fail, all of them with auth_method_mismatch.
+func onlyMismatches(answer fleet.Reconciliation, n int) bool {
+	return len(answer.Failures) == n && !slices.ContainsFunc(answer.Failures, func(r report.Result) bool {
+		return r.Error.Code != fault.AuthMethodMismatch
+	})
+}
+
+func TestTwoSecretsOnOneAuthMethod(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled(secretName)
+		m := w.datadog.AuthMethods()[0]
+		w.secrets.Create(secretName+"-b", w.value("another"))
+		w.secrets.Tag(secretName+"-b", secretstore.RecordTag, "id="+m.ID)
+		w.newResults()
+		for range 2 {
+			answer := w.reconcile()
+			if !onlyMismatches(answer, 2) {
+				t.Errorf("answer: %+v", answer)
+			}
+			time.Sleep(15 * time.Minute)
+		}
+		if got := w.newResults(); len(got) != 2 {
+			t.Errorf("published: %v", got)
+		}
+		if w.holds() != m.ClientSecret {
+			t.Error("one of them was written")
+		}
+		w.secrets.Untag(secretName+"-b", secretstore.RecordTag) // one period later, as the list may be stale
+		w.reconcileFor(30 * time.Minute)
+		if s := w.status(`{"secretId":"` + secretName + `"}`).Secrets[0]; s.Failing != nil {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
+// A list that still shows a secret that was deleted makes its successor share. Nobody is told, as that does not stay.
+func TestATagThatMovedToAnotherSecret(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled(secretName)
+		w.secrets.Create(secretName+"-b", w.value("first-of-b", "name=payments"))
+		w.secrets.Stale = func(op, secret string) time.Duration {
+			if op == "ListSecrets" && secret == secretName {
+				return time.Minute
+			}
+			return 0
+		}
+		time.Sleep(time.Hour)
+		w.secrets.Tag(secretName+"-b", secretstore.RecordTag, w.tag(secretName))
+		w.secrets.Delete(secretName)
+		if answer := w.reconcile(); !onlyMismatches(answer, 1) {
+			t.Errorf("answer: %+v", answer)
+		}
+		w.reconcileFor(30 * time.Minute)
+		for _, r := range w.newResults() {
+			if strings.HasPrefix(r, "failed") {
+				t.Errorf("published: %s", r)
+			}
+		}
+	})
+}
+
+// What keeps Datadog from serving anybody is the run's trouble, which few secrets fail for.
+func TestDatadogsTroubleIsTheRuns(t *testing.T) {
+	const n = 20
+	for _, c := range []struct {
+		name     string
+		fault    datadogtest.Fault
+		code     fault.Code
+		failures int // secrets that meet it first
+	}{
+		{"keys that may only read", datadogtest.Fault{Method: "PATCH", Status: 403}, fault.DatadogUnauthorized, 2},
+		{"500 to every write", datadogtest.Fault{Method: "PATCH", Status: 500}, fault.DatadogUnavailable, 2},
+		{"no room", datadogtest.Fault{Method: "PATCH", Status: 429, Header: http.Header{"X-Ratelimit-Reset": {"300"}}},
+			fault.DatadogThrottled, 0},
+		{"500 to the list", datadogtest.Fault{Method: "GET", Status: 500}, fault.DatadogUnavailable, 0},
+		{"another organisation's list", datadogtest.Fault{Method: "GET", Body: `{"data":[],"included":[]}`}, "", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("0"))
-				if _, err := w.sync(secretName); err != nil {
-					t.Fatal(err)
+				w.createManySettled(n)
+				for i := range n {
+					w.secrets.Put(nameOf(i), w.numbered(i, "second"))
 				}
-				w.datadog.Latency = 200 * time.Millisecond
-				w.secrets.Stale = func(string, string) time.Duration { return 150 * time.Millisecond }
-				var all sync.WaitGroup
-				w.secrets.OnLabel = func(e secretstoretest.Event) {
-					all.Go(func() {
-						time.Sleep(300 * time.Millisecond)
-						if _, err := w.invoke(label(e)); err != nil {
-							t.Error(err)
-						}
-					})
+				w.datadog.Fail(c.fault)
+				w.resetCalls()
+				answer := w.reconcile()
+				told := answer.Error != nil && (c.code == "" || answer.Error.Code == c.code)
+				if !told || answer.LeftOver != n-c.failures || len(answer.Failures) != c.failures || answer.Failing > 0 {
+					t.Errorf("answer: %+v", answer)
 				}
-				for i := range 16 {
-					w.secrets.Put(secretName, w.value(fmt.Sprint(i+1)))
-					time.Sleep(apart)
+				if done := w.metrics()["ReconcileDone"]; len(done) > 2 {
+					t.Errorf("ReconcileDone: %v", done)
 				}
-				all.Wait()
-				for _, res := range w.published() {
-					if res.Outcome == report.Failed {
-						t.Errorf("published: %+v", res)
+				if c.failures == 0 && w.calls()["PATCH"] > fleet.Workers {
+					t.Errorf("%d PATCHes, though the run stops", w.calls()["PATCH"])
+				}
+				w.reconcileFor(45 * time.Minute)
+				if told := w.newResults(); len(told) > 2 {
+					t.Errorf("published: %v", told)
+				}
+				w.datadog.ClearFaults()
+				w.reconcileFor(15 * time.Minute)
+				for i := range n {
+					if !w.isSynced(nameOf(i)) {
+						t.Errorf("%s is not synced once the trouble is over", nameOf(i))
 					}
-				}
-				if _, value := w.secrets.Current(secretName); w.holds() != secretIn(value) {
-					t.Error("Datadog does not hold AWSCURRENT")
 				}
 			})
 		})
 	}
+	t.Run("Secrets Manager's list fails", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.createSettled(secretName)
+			w.secrets.Fail("ListSecrets", 9, throttled)
+			if answer := w.reconcile(); answer.Error == nil || answer.Error.Code != fault.SecretsUnavailable {
+				t.Errorf("answer: %+v", answer)
+			}
+			if got := w.metrics(); len(got["ReconcileDone"]) != 2 || len(got["Secrets"]) != 2 {
+				t.Errorf("metrics: %v", got)
+			}
+		})
+	})
+}
+
+// A reconcile counts what it found itself where that could be neither published nor recorded, so that no page ends.
+func TestAReconcileCountsWhatItCouldNotRecord(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		first := w.createSettled(secretName)
+		w.putRejected(secretName, "second")
+		w.revoke(first)
+		w.bus.Hook = denied
+		if answer := w.reconcile(); answer.AtRisk != 1 {
+			t.Errorf("the bus refuses: %+v", answer)
+		}
+		w.bus.Hook = nil
+		w.secrets.Fail("TagResource", 99, secretDenied)
+		if answer := w.reconcile(); answer.Failing != 1 || answer.AtRisk != 1 {
+			t.Errorf("the tag is refused: %+v", answer)
+		}
+	})
+}
+
+func TestASecretThatIsGoneSinceTheList(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled(secretName)
+		w.secrets.Put(secretName, w.value("second"))
+		w.secrets.Hook = func(op, _ string) error {
+			if op == "DescribeSecret" {
+				w.secrets.Hook = nil
+				w.purge(secretName)
+			}
+			return nil
+		}
+		if answer := w.reconcile(); answer.Secrets != 0 || len(answer.Outcomes) > 0 || answer.Error != nil {
+			t.Errorf("answer: %+v", answer)
+		}
+	})
+}
+
+func TestADryReconcile(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createManySettled(2)
+		w.secrets.Put(nameOf(0), w.numbered(0, "second"))
+		w.secrets.Create(nameOf(2), w.numbered(2, "first"))
+		w.secrets.Create(nameOf(3), "{}")
+		w.datadogHolds("method 4", "payments-client")
+		w.secrets.Create(nameOf(4), w.numbered(4, "first"))
+		other := w.datadogHolds("of no secret", "other-client")
+		before, tags := w.datadog.AuthMethods(), w.tag(nameOf(0))
+		w.resetCalls()
+		text, err := w.invoke(`{"action":"reconcile","dryRun":true}`)
+		var answer fleet.Reconciliation
+		if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
+			t.Fatalf("answer: %s, %v", text, err)
+		}
+		if len(answer.Failures) != 1 || answer.OutOfSync != 4 {
+			t.Errorf("answer: %s", text)
+		}
+		actions := map[string]report.Action{}
+		for _, p := range answer.Plans {
+			actions[p.Secret.Name] = p.Plan.Action
+			if p.Verification != "accepted" {
+				t.Errorf("verification of %s: %q", p.Secret.Name, p.Verification)
+			}
+		}
+		want := map[string]report.Action{nameOf(0): report.Update, nameOf(2): report.Create, nameOf(4): report.Adopt}
+		if diff := cmp.Diff(want, actions); diff != "" {
+			t.Errorf("plans (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]fleet.Unmanaged{{ID: other.ID, Name: other.Name}}, answer.Unmanaged); diff != "" {
+			t.Errorf("unmanaged (-want +got):\n%s", diff)
+		}
+		calls := w.calls()
+		if calls["TagResource"]+calls["PutEvents"]+calls["POST"]+calls["PATCH"] > 0 || w.tag(nameOf(0)) != tags {
+			t.Errorf("a dry run called %v", calls)
+		}
+		if diff := cmp.Diff(before, w.datadog.AuthMethods()); diff != "" {
+			t.Errorf("a dry run wrote:\n%s", diff)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func recogniseRotation(p map[string]json.RawMessage) any {
 	return rotationStep{step, secretID, token, sensitive.New(rotationToken)}
 }
 
-// rotate does one step. It promotes a credential that somebody staged; it does not mint one.
+// rotate does one step. A rotation promotes a credential that somebody staged; it does not mint one.
 func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error {
 	what := []any{"step", r.step, "secretId", r.secretID, "versionId", r.token}
 	if err := h.rotateStep(ctx, r, from); err != nil {
@@ -52,8 +53,8 @@ func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error
 	return nil
 }
 
-// rotateStep goes by the labels of the token's version, since for a moment a label can sit on two versions. Every step
-// may be repeated, from wherever an earlier attempt ended.
+// rotateStep goes by the labels of the token's own version, since for a moment a label can be on two versions. Each
+// step may be repeated, and may come without the one before it.
 func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) error {
 	if err := h.scope.Admit(r.secretID, from.arnPrefix); err != nil {
 		return err
@@ -81,23 +82,24 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 	case "setSecret":
 		return nil // whoever staged the credential made it known to the identity provider
 	case "testSecret":
-		return h.testPending(ctx, r, secret)
-	case "finishSecret":
-		_, err := h.versions.Version(ctx, r.secretID, r.token)
-		if isMissing(err) {
-			return fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
+		err := h.testPending(ctx, r, secret)
+		if errors.Is(err, errNoValue) {
+			return nil // RotateSecret with RotateImmediately=false tests a version without a value
 		}
-		if err != nil {
+		return err
+	case "finishSecret":
+		// Again: testSecret may have been left out, or may not have seen the value yet.
+		if err := h.testPending(ctx, r, secret); err != nil {
 			return err
 		}
-		return h.versions.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes it
+		return h.versions.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes
 	}
 	return fault.New(fault.RotationRefused, "the step is none of createSecret, setSecret, testSecret, finishSecret")
 }
 
-// createPending gives the token's version the staged value, unless it has one, and takes NEXT off what it was copied from:
-// otherwise a later rotation, with nothing staged, would bring back an old credential. What was copied is known by its
-// value, so that a repeated step does not touch what was staged meanwhile.
+// createPending gives the token's version the staged value, unless it has one. Then it takes NEXT off the version that
+// was copied: otherwise a later rotation with nothing staged would bring an old credential back. The value tells which
+// version was copied, so that a repeated step does not touch what was staged meanwhile.
 func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secretstore.Secret) error {
 	var staged []secretstore.Value
 	for id, labels := range secret.Labels {
@@ -111,44 +113,51 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		staged = append(staged, value)
 	}
 	pending, err := h.versions.Version(ctx, r.secretID, r.token)
-	if isMissing(err) {
-		switch len(staged) {
-		case 0:
-			return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value --secret-id %s --version-stages %s --secret-string file://credential.json, then aws secretsmanager rotate-secret --secret-id %s", secret.Name, next, secret.Name)
-		case 1:
-			pending = staged[0]
-			err = h.versions.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
-		default:
-			return fault.New(fault.RotationRefused, "%d versions are labelled %s: take it off all but one", len(staged), next)
+	if fault.Is(err, fault.SecretNotFound) {
+		if len(staged) != 1 {
+			return notOneStaged(len(staged), secret.Name)
 		}
+		pending = staged[0]
+		err = h.versions.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
 	}
 	if err != nil {
 		return err
 	}
 	for _, value := range staged {
-		if value.Text.Equal(pending.Text) {
-			if err := h.versions.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
-				return err
-			}
+		if !value.Text.Equal(pending.Text) {
+			continue
+		}
+		if err := h.versions.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+func notOneStaged(n int, name string) error {
+	if n > 1 {
+		return fault.New(fault.RotationRefused, "%d versions are labelled %s: take it off all but one", n, next)
+	}
+	return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value --secret-id %s"+
+		" --version-stages %s --secret-string file://credential.json, then aws secretsmanager rotate-secret --secret-id %s",
+		name, next, name)
+}
+
+var errNoValue = fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
+
+// testPending returns nil if the token endpoint accepts the pending credential, and errNoValue if there is none.
 func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret) error {
 	value, err := h.versions.Version(ctx, r.secretID, r.token)
-	if isMissing(err) {
-		return nil // RotateSecret with RotateImmediately=false tests a version that has no value
+	if fault.Is(err, fault.SecretNotFound) {
+		return errNoValue
 	}
 	if err != nil {
 		return err
 	}
-	return h.syncer.VerifyVersion(ctx, secret, value.Text)
+	return h.syncer.Verify(ctx, secret, value)
 }
 
-func isMissing(err error) bool { return err != nil && fault.From(err).Code == fault.SecretNotFound }
-
-// unqualified returns the ARN of a function without version or alias: arn:partition:lambda:region:account:function:name.
+// unqualified returns a function's ARN, arn:partition:lambda:region:account:function:name, without version or alias.
 func unqualified(arn string) string {
 	parts := strings.Split(arn, ":")
 	return strings.Join(parts[:min(7, len(parts))], ":")

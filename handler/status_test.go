@@ -3,6 +3,7 @@ package handler_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,24 +12,27 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
-// ask sends GET /status in either payload format.
-func (w *world) ask(query string, v2 bool) answer {
+// getStatus sends GET /status in either payload format.
+func (w *world) getStatus(query string, v2 bool) answer {
 	w.t.Helper()
 	if query == "" {
 		query = "null"
 	}
-	payload := fmt.Sprintf(`{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":%s,"requestContext":{"requestId":"r","authorizer":{"iam":{}},"http":{"method":"GET"}}}`, query)
+	payload := `{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":` + query +
+		`,"requestContext":{"requestId":"r","authorizer":{"iam":{}},"http":{"method":"GET"}}}`
 	if !v2 {
-		payload = fmt.Sprintf(`{"resource":"/status","path":"/status","httpMethod":"GET","queryStringParameters":%s,"requestContext":{"requestId":"r","identity":{"userArn":"arn:aws:iam::123456789012:user/alex"}}}`, query)
+		payload = `{"resource":"/status","path":"/status","httpMethod":"GET","queryStringParameters":` + query +
+			`,"requestContext":{"requestId":"r","identity":{"userArn":"arn:aws:iam::123456789012:user/alex"}}}`
 	}
 	return w.http(payload)
 }
 
 func (w *world) status(query string) (s fleet.Status) {
 	w.t.Helper()
-	a := w.ask(query, true)
+	a := w.getStatus(query, true)
 	if a.StatusCode != 200 || json.Unmarshal([]byte(a.Body), &s) != nil {
 		w.t.Fatalf("status: %+v", a)
 	}
@@ -38,6 +42,7 @@ func (w *world) status(query string) (s fleet.Status) {
 func TestStatusFollowsASecret(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(secretName, w.value("first"))
+		w.secrets.Tag(secretName, "team", "payments-team")
 		version, _ := w.secrets.Current(secretName)
 		mustBe := func(state fleet.State, reasons ...fleet.Reason) fleet.SecretStatus {
 			t.Helper()
@@ -45,20 +50,23 @@ func TestStatusFollowsASecret(t *testing.T) {
 			if diff := cmp.Diff(all, w.status(`{"secretId":"`+secretName+`"}`)); diff != "" {
 				t.Errorf("one and all differ:\n%s", diff)
 			}
-			if len(all.Secrets) != 1 || all.Secrets[0].State != state || cmp.Diff(append([]fleet.Reason{}, reasons...), all.Secrets[0].Reasons) != "" {
-				t.Fatalf("status: %+v; want %s, %v", all, state, reasons)
+			if got := all.Secrets[0]; got.State != state || !slices.Equal(reasons, got.Reasons) {
+				t.Fatalf("status: %+v; want %s, %v", got, state, reasons)
 			}
 			return all.Secrets[0]
 		}
 		mustBe(fleet.OutOfSync, fleet.NeverSynced)
 		w.reconcile()
+		mustBe(fleet.IsSettling, fleet.Settling) // by a listing from before, which is kept
 		time.Sleep(listingKept)
 		got := mustBe(fleet.IsSettling, fleet.Settling)
+		id := w.datadog.AuthMethods()[0].ID
 		pushed := time.Now().UTC().Add(-listingKept)
 		want := fleet.SecretStatus{
-			Secret:     report.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version},
-			AuthMethod: &report.AuthMethodRef{ID: w.datadog.AuthMethods()[0].ID, Name: "payments", Site: "datadoghq.com"},
-			State:      fleet.IsSettling, Reasons: []fleet.Reason{fleet.Settling}, RecordedVersionID: version, PushedAt: &pushed,
+			Secret:     report.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version, Owner: "payments-team"},
+			AuthMethod: &report.AuthMethodRef{ID: id, Name: "payments", Site: "datadoghq.com"},
+			State:      fleet.IsSettling, Reasons: []fleet.Reason{fleet.Settling},
+			RecordedVersionID: version, PushedAt: &pushed,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("status (-want +got):\n%s", diff)
@@ -83,12 +91,39 @@ func TestStatusFollowsASecret(t *testing.T) {
 
 const listingKept = 10 * time.Second
 
+func TestStatusByState(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.secrets.Create(nameOf(0), w.numbered(0, "first"))
+		w.reconcile()
+		w.tokens.Fail(tokentest.Fault{Status: 503})
+		w.reconcileFor(15 * time.Minute)
+		w.tokens.ClearFaults()
+		w.secrets.Create(nameOf(1), w.numbered(1, "first"))
+		w.reconcile()
+		w.secrets.Create(nameOf(2), "{}")
+		time.Sleep(listingKept)
+		got := map[string][]fleet.Reason{}
+		for _, state := range []fleet.State{fleet.InSync, fleet.IsSettling, fleet.OutOfSync} {
+			page := w.status(`{"state":"` + string(state) + `"}`).Secrets
+			if len(page) != 1 {
+				t.Fatalf("%s: %+v", state, page)
+			}
+			got[page[0].Secret.Name] = page[0].Reasons
+		}
+		want := map[string][]fleet.Reason{nameOf(0): {fleet.NotVerified}, nameOf(1): {fleet.Settling},
+			nameOf(2): {fleet.NeverSynced}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("reasons (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestStatusInPages(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		for i := range 250 {
 			w.secrets.Create(fmt.Sprintf("%s-%d", secretName, i), "{}")
 		}
-		w.secrets.Create("elsewhere/payments", "{}")
+		w.createIdle()
 		seen, query := 0, ""
 		for range 3 {
 			page := w.status(query)
@@ -120,7 +155,7 @@ func TestStatusRefused(t *testing.T) {
 					w.secrets.Create(secretName, w.value("first"))
 					w.secrets.Create(secretName+"-deleted", w.value("first"))
 					w.secrets.Delete(secretName + "-deleted")
-					if p := w.ask(query, v2).problem(t); p.Code != string(want) {
+					if p := w.getStatus(query, v2).problem(t); p.Code != string(want) {
 						t.Errorf("problem: %+v; want %s", p, want)
 					}
 				})
@@ -137,7 +172,8 @@ func TestStatusByDirectCall(t *testing.T) {
 		if err != nil || json.Unmarshal([]byte(text), &s) != nil || len(s.Secrets) != 1 {
 			t.Errorf("answer: %s, %v", text, err)
 		}
-		for _, payload := range []string{`{"action":"status","secretId":7}`, `{"action":"status","all":true}`, `{"action":"reconcile","dryRun":"no"}`, `{"action":"reconcile","force":true}`} {
+		for _, payload := range []string{`{"action":"status","secretId":7}`, `{"action":"status","all":true}`,
+			`{"action":"reconcile","dryRun":"no"}`, `{"action":"reconcile","force":true}`} {
 			if _, err := w.invoke(payload); err == nil || fault.From(err).Code != fault.BadRequest {
 				t.Errorf("%s: %v", payload, err)
 			}

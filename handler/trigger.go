@@ -3,7 +3,6 @@ package handler
 import (
 	"cmp"
 	"encoding/json"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -15,18 +14,17 @@ import (
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
-// What a payload can be.
+// What a payload can be, besides an httpRequest, a rotationStep and, for any other, a *fault.Error.
 type (
-	eventSync  struct{ request authsync.Request } // of EventBridge: nobody waits for an answer
-	directSync struct{ request authsync.Request } // of lambda:Invoke
-	reconcile  struct{ request authsync.Request } // direct, or scheduled
+	eventSync  struct{ request authsync.Request } // from EventBridge: nobody waits for the answer
+	directSync struct{ request authsync.Request }
+	reconcile  struct{ request authsync.Request } // direct or scheduled
 	status     struct{ request fleet.StatusRequest }
-	ignored    struct{ why string } // an event that is no reason to act
-	unknown    struct{ why string } // an event that is none of ours: a retry would change nothing
-	// and httpRequest, rotationStep, and *fault.Error for what is none of these
+	ignored    struct{ why string } // an event after which AWSCURRENT is what it was
+	unknown    struct{ why string } // an unsupported EventBridge event
 )
 
-// recognise tells what a payload is by the fields that only such a payload has, never by what happens to decode.
+// recognise decodes a payload by the fields that only its kind has.
 func recognise(payload []byte) any {
 	p, err := strictjson.Object(payload)
 	if err != nil {
@@ -34,8 +32,7 @@ func recognise(payload []byte) any {
 	}
 	has := func(name string) bool { return p[name] != nil && !strictjson.Null(p[name]) }
 	var context struct {
-		HTTP json.RawMessage `json:"http"`
-		ELB  json.RawMessage `json:"elb"`
+		HTTP, ELB *json.RawMessage
 	}
 	_ = json.Unmarshal(p["requestContext"], &context)
 	version, _ := strictjson.String(p["version"])
@@ -51,87 +48,106 @@ func recognise(payload []byte) any {
 	case has("action"):
 		return recogniseAction(p)
 	}
-	return fault.New(fault.UnsupportedEvent, "the payload has none of the fields that tell one kind from another")
+	return fault.New(fault.UnsupportedEvent, "the payload is of no known kind")
 }
 
-// ebEvent is an EventBridge event about Secrets Manager: its own, or CloudTrail's.
-// https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html
-type ebEvent struct{ events.EventBridgeEvent }
-
 func recogniseEvent(payload []byte) any {
-	var e ebEvent
-	if json.Unmarshal(payload, &e.EventBridgeEvent) != nil {
+	var e events.EventBridgeEvent
+	if json.Unmarshal(payload, &e) != nil {
 		return unknown{"the EventBridge event is malformed"}
 	}
 	if e.Source != "aws.secretsmanager" {
-		return unknown{"the EventBridge event is not one of Secrets Manager's"}
+		return unknown{"the EventBridge event is not from Secrets Manager"}
 	}
 	switch e.DetailType {
 	case "Secret Label Updated":
-		return e.label()
+		return recogniseLabel(e)
 	case "AWS Service Event via CloudTrail", "AWS API Call via CloudTrail":
-		return e.cloudTrail()
+		return recogniseCloudTrail(e)
 	}
-	return unknown{"the EventBridge event is of a detail-type that this function does not know"}
+	return unknown{"the EventBridge event has an unknown detail-type"}
 }
 
-func (e ebEvent) label() any {
+// recogniseLabel decodes the event that Secrets Manager sends when any label but AWSPENDING and AWSPREVIOUS moves.
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/secret-event-notifications.html
+func recogniseLabel(e events.EventBridgeEvent) any {
 	var detail struct {
 		LabelUpdated string `json:"labelUpdated"`
 		VersionID    string `json:"versionId"`
 	}
-	if json.Unmarshal(e.Detail, &detail) != nil || len(e.Resources) == 0 {
+	switch {
+	case json.Unmarshal(e.Detail, &detail) != nil:
 		return unknown{"the label event is malformed"}
-	}
-	if detail.LabelUpdated != "AWSCURRENT" {
+	case detail.LabelUpdated != "AWSCURRENT":
 		return ignored{"another label than AWSCURRENT moved"}
+	case firstResource(e) == "":
+		return unknown{"the label event names no secret"}
 	}
-	return e.sync("label", e.Resources[0], detail.VersionID)
+	return syncOf(e, "label", firstResource(e), detail.VersionID)
 }
 
-func (e ebEvent) sync(kind, secretID, versionID string) eventSync {
-	return eventSync{authsync.Request{SecretID: secretID, Trigger: report.Trigger{Type: kind, ID: e.ID},
-		Event: authsync.Event{Time: e.Time, VersionID: versionID}}}
-}
-
-// quiet are write calls after which AWSCURRENT is what it was, or is gone.
-var quiet = []string{"TagResource", "UntagResource", "DeleteSecret"}
-
-func (e ebEvent) cloudTrail() any {
+// recogniseCloudTrail decodes a recorded call, or a rotation's end.
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/cloudtrail_log_entries.html
+func recogniseCloudTrail(e events.EventBridgeEvent) any {
 	var detail struct {
-		EventName           string          `json:"eventName"`
-		ReadOnly            bool            `json:"readOnly"`
-		ErrorCode           string          `json:"errorCode"`
-		AdditionalEventData json.RawMessage `json:"additionalEventData"`
-		ServiceEventDetails json.RawMessage `json:"serviceEventDetails"`
-		ResponseElements    json.RawMessage `json:"responseElements"`
-		RequestParameters   json.RawMessage `json:"requestParameters"`
+		EventName           string `json:"eventName"`
+		ReadOnly            bool   `json:"readOnly"`
+		ErrorCode           string `json:"errorCode"`
+		AdditionalEventData any    `json:"additionalEventData"`
+		ServiceEventDetails any    `json:"serviceEventDetails"`
+		ResponseElements    any    `json:"responseElements"`
+		RequestParameters   any    `json:"requestParameters"`
 	}
 	if json.Unmarshal(e.Detail, &detail) != nil {
 		return unknown{"the CloudTrail event is malformed"}
 	}
-	switch {
-	case detail.ReadOnly, detail.ErrorCode != "", slices.Contains(quiet, detail.EventName),
-		strings.HasPrefix(detail.EventName, "Rotation") && detail.EventName != "RotationSucceeded":
+	if detail.ReadOnly || detail.ErrorCode != "" || leavesCurrent(detail.EventName) {
 		return ignored{"the recorded call does not move AWSCURRENT"}
 	}
-	id := cmp.Or(append(e.Resources, "")[0],
-		member(detail.AdditionalEventData, "secretId"), member(detail.ServiceEventDetails, "secretId"), member(detail.ResponseElements, "arn"),
-		member(detail.RequestParameters, "secretId"), member(detail.RequestParameters, "name"))
+	id := cmp.Or(firstResource(e),
+		member(detail.AdditionalEventData, "SecretId"),
+		member(detail.ServiceEventDetails, "secretId"),
+		member(detail.ResponseElements, "arn", "aRN", "ARN"),
+		member(detail.RequestParameters, "secretId", "name"))
 	if id == "" {
 		return ignored{"the recorded call names no secret"}
 	}
-	return e.sync("cloudtrail", id, "")
+	return syncOf(e, "cloudtrail", id, "")
 }
 
-// member is a string in an object, by its name in whatever case: CloudTrail spells it differently from call to call. It is
-// empty where there is none, and some calls have no object there.
-func member(object json.RawMessage, name string) string {
-	var members map[string]json.RawMessage
-	_ = json.Unmarshal(object, &members)
-	for spelt, raw := range members {
-		if value, ok := strictjson.String(raw); ok && strings.EqualFold(spelt, name) {
-			return value
+func syncOf(e events.EventBridgeEvent, trigger, secretID, versionID string) eventSync {
+	return eventSync{authsync.Request{
+		SecretID: secretID,
+		Trigger:  report.Trigger{Type: trigger, ID: e.ID},
+		Event:    authsync.Event{Time: e.Time, VersionID: versionID},
+	}}
+}
+
+func firstResource(e events.EventBridgeEvent) string {
+	if len(e.Resources) == 0 {
+		return ""
+	}
+	return e.Resources[0]
+}
+
+// leavesCurrent reports whether an event of this name leaves AWSCURRENT as it is, or removes the secret. Of a rotation
+// only RotationSucceeded moves it, not RotationStarted, RotationFailed or TestRotationSucceeded.
+func leavesCurrent(eventName string) bool {
+	switch eventName {
+	case "RotationSucceeded":
+		return false
+	case "TagResource", "UntagResource", "DeleteSecret":
+		return true
+	}
+	return strings.Contains(eventName, "Rotation")
+}
+
+// member returns the first of the named strings of an object that is not empty. Some calls have no object there.
+func member(object any, names ...string) string {
+	members, _ := object.(map[string]any)
+	for _, name := range names {
+		if s, _ := members[name].(string); s != "" {
+			return s
 		}
 	}
 	return ""
@@ -151,13 +167,13 @@ func recogniseAction(p map[string]json.RawMessage) any {
 	case "reconcile":
 		dryRun, ok := boolean(p["dryRun"])
 		if delete(p, "dryRun"); !ok || len(p) > 0 {
-			return fault.New(fault.BadRequest, "reconcile takes nothing but dryRun, true or false")
+			return fault.New(fault.BadRequest, "reconcile takes only dryRun, true or false")
 		}
 		return reconcile{authsync.Request{DryRun: dryRun}}
 	case "status":
 		query := map[string]string{}
 		for name, raw := range p {
-			query[name], _ = strictjson.String(raw) // what is no string is empty, and so refused
+			query[name], _ = strictjson.String(raw) // empty, and so refused, if it is no string
 		}
 		r, err := statusRequest(query)
 		if err != nil {
@@ -165,5 +181,5 @@ func recogniseAction(p map[string]json.RawMessage) any {
 		}
 		return status{r}
 	}
-	return fault.New(fault.UnsupportedEvent, "the action is none that this function knows: sync, reconcile, status")
+	return fault.New(fault.UnsupportedEvent, "the action is none of sync, reconcile and status")
 }

@@ -3,13 +3,14 @@ package handler
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
-// Whatever the payload, it is one of the kinds that there are; what asks for a sync names a secret; what is refused is
-// refused by a code of its own.
+// Every payload is of one kind; a sync names a secret; a refusal is unsupported_event or bad_request.
 func FuzzPayload(f *testing.F) {
 	samples, err := filepath.Glob(filepath.Join("..", "events", "*.json"))
 	if err != nil || len(samples) == 0 {
@@ -22,8 +23,11 @@ func FuzzPayload(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, seed := range []string{"", "{}", `{"source":"aws.secretsmanager","detail-type":"AWS API Call via CloudTrail","detail":{"responseElements":[]}}`,
-		`{"version":"2.0","requestContext":{"http":{},"authorizer":{"a":1}},"rawPath":"/sync","body":"{\"secretId\":\"a\"}"}`} {
+	for _, seed := range []string{"", "{}",
+		`{"source":"aws.secretsmanager","detail-type":"AWS API Call via CloudTrail","detail":{"responseElements":[]}}`,
+		`{"version":"2.0","requestContext":{"http":{},"authorizer":{"a":1},"stage":"dev"},"rawPath":"/dev/sync",` +
+			`"body":"{\"secretId\":\"a\"}"}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -46,7 +50,7 @@ func FuzzPayload(f *testing.F) {
 				t.Errorf("refused as %v", kind)
 			}
 		default:
-			t.Errorf("%T is no kind that there is", kind)
+			t.Errorf("no payload is a %T", kind)
 		}
 	})
 }
@@ -56,4 +60,25 @@ func mustName(t *testing.T, id string) {
 	if id == "" {
 		t.Error("a sync of no secret")
 	}
+}
+
+// A path of the API is the whole route or, where the route leaves the path open, the whole path after the stage.
+func FuzzRoute(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"/sync", "/dev/sync", "dev"}, {"", "/sync/", "$default"}, {"/{proxy+}", "/dev/sync", "dev"},
+		{"", "/status/x/sync", "status"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, route, path, stage string) {
+		got := routed(route, path, stage)
+		if allowed[got] == "" {
+			return
+		}
+		open := !strings.HasPrefix(route, "/") || strings.Contains(route, "{")
+		if whole := []string{got, got + "/"}; !open && !slices.Contains(whole, route) ||
+			open && !slices.Contains(append(whole, "/"+stage+got, "/"+stage+got+"/"), path) {
+			t.Errorf("route %q, path %q, stage %q are %s", route, path, stage, got)
+		}
+	})
 }

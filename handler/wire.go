@@ -3,15 +3,14 @@ package handler
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -24,6 +23,7 @@ import (
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
@@ -37,13 +37,14 @@ type Outside struct {
 	Secrets secretstore.API
 	Bus     eventbus.API
 	Datadog http.RoundTripper
-	Tokens  http.RoundTripper // to token endpoints
+	Tokens  http.RoundTripper       // to token endpoints
+	Role    aws.CredentialsProvider // of the function's role, used where there are no keys: see datadog.Keyless
 	Log     io.Writer
 }
 
 // OnAWS reaches the real thing, with the credentials and region of the environment.
 func OnAWS(ctx context.Context, c Config, out io.Writer) (Outside, error) {
-	aws, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region),
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region),
 		config.WithLogger(logging.Nop{}), // the SDK's own quotes headers that it cannot read
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(awsCallTimeout)))
 	if err != nil {
@@ -51,12 +52,12 @@ func OnAWS(ctx context.Context, c Config, out io.Writer) (Outside, error) {
 	}
 	log.SetOutput(withoutBytes{log.Writer()})
 	return Outside{
-		Secrets: secretsmanager.NewFromConfig(aws), Bus: eventbridge.NewFromConfig(aws),
-		Datadog: datadog.NewTransport(&http.Transport{
-			DialContext: new(net.Dialer).DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		Secrets: secretsmanager.NewFromConfig(cfg), Bus: eventbridge.NewFromConfig(cfg),
+		Datadog: &http.Transport{
 			MaxIdleConnsPerHost: fleet.Workers, // which a reconcile keeps busy
 			IdleConnTimeout:     90 * time.Second,
-		}), Tokens: tokencheck.Transport(c.AllowLoopback), Log: out,
+		},
+		Tokens: tokencheck.Transport(c.AllowLoopback), Role: cfg.Credentials, Log: out,
 	}, nil
 }
 
@@ -72,13 +73,11 @@ func (w withoutBytes) Write(line []byte) (int, error) {
 	return w.Writer.Write(line)
 }
 
-// New wires the function and starts to read Datadog's keys and to open a connection to it, so that the first invocation
-// finds both.
+// New wires the function and begins to fetch Datadog's credentials, so that the first invocation finds them.
 func New(c Config, o Outside) *Handler {
-	store := secretstore.New(o.Secrets, c.Region, c.Site, time.Now)
-	keys := datadog.NewKeyring(func(ctx context.Context) (datadog.Keys, error) { return readKeys(ctx, store, c) })
+	store := secretstore.New(o.Secrets, c.Region, c.Site, c.OwnerTagKey, time.Now)
 	scope := secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
-	client := datadog.New(c.APIURL, o.Datadog, keys)
+	client := datadog.New(c.APIURL, o.Datadog, datadogCredentials(c, o, store))
 	syncer := &authsync.Syncer{
 		Secrets: store, AuthMethods: client, Bus: eventbus.New(o.Bus, c.EventBus),
 		Scope: scope, Site: c.Site, NamePrefix: c.NamePrefix, URLs: endpoint.Rule{AllowLoopback: c.AllowLoopback, Hosts: c.TokenHosts}, Now: time.Now,
@@ -96,4 +95,16 @@ func New(c Config, o Outside) *Handler {
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}
+}
+
+// datadogCredentials returns those that the configuration names: of the function's role, or in Secrets Manager.
+func datadogCredentials(c Config, o Outside, store *secretstore.Store) datadog.Credentials {
+	if c.OrgUUID != "" {
+		return datadog.Keyless{OrgUUID: c.OrgUUID, Role: o.Role}
+	}
+	read := func(ctx context.Context, arn string) (sensitive.Text, error) {
+		value, err := store.Current(ctx, arn)
+		return value.Text, err
+	}
+	return datadog.Stored{APIKeySecret: c.APIKeySecretARN, AppKeySecret: c.AppKeySecretARN, Read: read}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/contract"
@@ -24,6 +26,7 @@ import (
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/standin"
@@ -37,7 +40,7 @@ const (
 	appKey     = "canary-of-the-app-key"
 )
 
-// world is the whole function, wired as in Lambda, among stand-ins for all that it reaches, in virtual time.
+// world is the whole function, wired as in Lambda, among stand-ins for all that it calls, in virtual time.
 type world struct {
 	t       testing.TB
 	secrets *secretstoretest.Server
@@ -47,15 +50,23 @@ type world struct {
 	log     *buffer
 	handler *handler.Handler
 	config  handler.Config
-	invoked int
-	said    []string // answers and errors
-	answers []answered
-	heard   int      // results, by told
-	secret  []string // values that must be nowhere in them
+	secret  []string // values that no output may hold
+
+	mu        sync.Mutex
+	exchanges []exchange
+	outputs   []string // answers and errors
+	read      int      // published results that newResults returned
+	busCalls  int      // until resetCalls
 }
 
-// inWorld runs a test in a world of its own, and then looks whether all that the function said follows the contract and
-// holds no secret value.
+// exchange is a payload and its answer.
+type exchange struct {
+	payload string
+	answer  any
+}
+
+// inWorld runs a test in a world of its own. In the end no output of the function may break the contract or hold a
+// secret value.
 func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -72,18 +83,20 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 }
 
 const (
-	tokenOf      = "canary-of-the-access-token"
+	accessToken  = "canary-of-the-access-token"
 	signature    = "canary-of-the-signature"
 	sessionToken = "canary-of-the-session-token"
 )
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey), tokens: tokentest.New(),
-		bus: &eventbustest.Bus{}, log: &buffer{}, secret: []string{apiKey, appKey, tokenOf, signature, sessionToken}}
-	w.tokens.AccessToken = tokenOf
+	w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey),
+		tokens: tokentest.New(), bus: &eventbustest.Bus{}, log: &buffer{},
+		secret: []string{apiKey, appKey, accessToken, signature, sessionToken}}
+	w.tokens.AccessToken = accessToken
 	keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
 	w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
-		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"}
+		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true,
+		Refresh: 24 * time.Hour, OwnerTagKey: "team", Region: "us-east-1", FunctionName: "sync"}
 	return w
 }
 
@@ -94,22 +107,56 @@ func (w *world) start() {
 	w.secrets.ResetCalls()
 }
 
-func (w *world) wire() {
-	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Datadog: standin.Hosts{"api.datadoghq.com": w.datadog},
-		Tokens: standin.Hosts{"idp.example.com": w.tokens}, Log: w.log})
+func (w *world) wire() { w.wireTo(standin.Hosts{"api.datadoghq.com": w.datadog}) }
+
+func (w *world) wireTo(datadog http.RoundTripper) {
+	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Datadog: datadog, Log: w.log,
+		Tokens: standin.Hosts{"idp.example.com": w.tokens, "thief.example.com": w.tokens}})
 }
 
-// value is a secret's value that states everything, with a client secret of that name, which the identity provider honours.
+// interceptDatadog has before see each request to Datadog; a response that it returns takes the place of Datadog's.
+func (w *world) interceptDatadog(before func(r *http.Request, body []byte) *http.Response) {
+	w.wireTo(interceptor{standin.Hosts{"api.datadoghq.com": w.datadog}, before})
+}
+
+type interceptor struct {
+	next   http.RoundTripper
+	before func(r *http.Request, body []byte) *http.Response
+}
+
+func (i interceptor) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	if answer := i.before(r, body); answer != nil {
+		return answer, nil
+	}
+	return i.next.RoundTrip(r)
+}
+
+func response(r *http.Request, status int, body string) *http.Response {
+	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: r}
+}
+
+// clientSecret makes a client secret that the identity provider honours.
+func (w *world) clientSecret(name string) string {
+	name = "canary+of/the&" + name
+	w.secret = append(w.secret, name)
+	w.tokens.Allow("payments-client", name)
+	return name
+}
+
+// value is a secret's value with a client secret that the identity provider honours. It states everything, as edited by
+// fields.
 func (w *world) value(clientSecret string, fields ...string) string {
-	clientSecret = "canary+of/the&" + clientSecret
-	w.secret = append(w.secret, clientSecret)
-	w.tokens.Allow("payments-client", clientSecret)
-	return w.valueOf(clientSecret, fields...)
+	return w.valueOf(w.clientSecret(clientSecret), fields...)
 }
 
 func (w *world) valueOf(clientSecret string, fields ...string) string {
-	members := map[string]any{"client_id": "payments-client", "client_secret": clientSecret, "access_token_url": tokenURL,
-		"audience": "https://hooks.example.com", "scope": "read:webhooks"}
+	members := map[string]any{"client_id": "payments-client", "client_secret": clientSecret,
+		"access_token_url": tokenURL, "audience": "https://hooks.example.com", "scope": "read:webhooks"}
 	for _, field := range fields {
 		name, value, stated := strings.Cut(field, "=")
 		if members[name] = value; !stated {
@@ -123,11 +170,14 @@ func (w *world) valueOf(clientSecret string, fields ...string) string {
 	return string(text)
 }
 
+// secretIn is the client secret in a value, which may be one alone.
 func secretIn(value string) string {
 	var v struct {
 		ClientSecret string `json:"client_secret"`
 	}
-	_ = json.Unmarshal([]byte(value), &v)
+	if json.Unmarshal([]byte(value), &v) != nil {
+		return value
+	}
 	return v.ClientSecret
 }
 
@@ -137,26 +187,20 @@ func (w *world) invoke(payload string) (string, error) { return w.invokeIn(120*t
 func (w *world) invokeIn(timeout time.Duration, payload string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return w.invokeWith(ctx, payload)
-}
-
-var one sync.Mutex
-
-func (w *world) invokeWith(ctx context.Context, payload string) (string, error) {
-	one.Lock()
-	w.invoked++
-	id := fmt.Sprintf("request-%d", w.invoked)
-	one.Unlock()
-	answer, err := w.handler.Handle(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: id,
-		InvokedFunctionArn: "arn:aws:lambda:us-east-1:123456789012:function:sync"}), json.RawMessage(payload))
+	w.mu.Lock()
+	w.exchanges = append(w.exchanges, exchange{payload: payload})
+	n := len(w.exchanges)
+	w.mu.Unlock()
+	answer, err := w.handler.Handle(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
+		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: function}), json.RawMessage(payload))
 	text, encoding := json.Marshal(answer)
 	if encoding != nil {
 		w.t.Error(encoding)
 	}
-	one.Lock()
-	defer one.Unlock()
-	w.said = append(w.said, string(text), fmt.Sprintf("%+v %v", answer, err))
-	w.answers = append(w.answers, answered{payload, answer})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.exchanges[n-1].answer = answer
+	w.outputs = append(w.outputs, string(text), fmt.Sprintf("%+v %v", answer, err))
 	return string(text), err
 }
 
@@ -171,9 +215,29 @@ func (w *world) sync(name string) (report.Result, error) {
 	return res, err
 }
 
+func (w *world) reconcile() fleet.Reconciliation {
+	w.t.Helper()
+	text, err := w.invoke(`{"action":"reconcile"}`)
+	var answer fleet.Reconciliation
+	if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
+		w.t.Fatalf("reconcile: %s, %v", text, err)
+	}
+	return answer
+}
+
+// reconcileFor reconciles every 15 minutes until d has passed.
+func (w *world) reconcileFor(d time.Duration) {
+	w.t.Helper()
+	for ; d > 0; d -= 15 * time.Minute {
+		time.Sleep(15 * time.Minute)
+		w.reconcile()
+	}
+}
+
 // label is the event that Secrets Manager sends.
 func label(e secretstoretest.Event) string {
-	return fmt.Sprintf(`{"id":"event-of-%s","source":"aws.secretsmanager","detail-type":"Secret Label Updated","time":%q,"resources":[%q],"detail":{"name":%q,"labelUpdated":%q,"versionId":%q}}`,
+	return fmt.Sprintf(`{"id":"event-of-%s","source":"aws.secretsmanager","detail-type":"Secret Label Updated",`+
+		`"time":%q,"resources":[%q],"detail":{"name":%q,"labelUpdated":%q,"versionId":%q}}`,
 		e.VersionID, e.Time.Format(time.RFC3339), e.ARN, e.Name, e.Label, e.VersionID)
 }
 
@@ -196,7 +260,151 @@ func (w *world) outcomes() (all []string) {
 	return all
 }
 
-// holds is the client secret that Datadog holds in the one auth method that there is.
+// newResults are the results published since the last call: outcome, code, held and recovered.
+func (w *world) newResults() (all []string) {
+	results := w.published()
+	for _, r := range results[w.read:] {
+		text := string(r.Outcome)
+		if r.Error != nil {
+			text += " " + string(r.Error.Code)
+		}
+		if r.Held != nil {
+			text += " held " + string(r.Held.Verification)
+		}
+		if r.Recovered != nil {
+			text += " recovered " + string(r.Recovered.Code)
+		}
+		all = append(all, text)
+	}
+	w.read = len(results)
+	return all
+}
+
+func (w *world) wantResults(when string, want ...string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.newResults()); diff != "" {
+		w.t.Errorf("%s: published (-want +got):\n%s", when, diff)
+	}
+}
+
+// calls counts the function's calls since the last resetCalls.
+func (w *world) calls() map[string]int {
+	all := w.secrets.Calls()
+	for _, c := range w.datadog.Calls() {
+		what := c.Method
+		if c.Path == datadogtest.ListPath {
+			what = "list"
+		}
+		all[what]++
+	}
+	for what, n := range map[string]int{"token": len(w.tokens.Calls()), "PutEvents": w.bus.Calls() - w.busCalls} {
+		if n > 0 {
+			all[what] = n
+		}
+	}
+	return all
+}
+
+func (w *world) resetCalls() {
+	w.secrets.ResetCalls()
+	w.datadog.ResetCalls()
+	w.tokens.ResetCalls()
+	w.busCalls = w.bus.Calls()
+}
+
+func (w *world) wantCalls(when string, want map[string]int) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.calls()); diff != "" {
+		w.t.Errorf("%s: calls (-want +got):\n%s", when, diff)
+	}
+}
+
+// tag is the record as it stands on a secret.
+func (w *world) tag(name string) string { return w.secrets.Tags(name)[secretstore.RecordTag] }
+
+// record is the record on a secret, by key.
+func (w *world) record(name string) map[string]string {
+	record := map[string]string{}
+	for field := range strings.FieldsSeq(w.tag(name)) {
+		key, value, _ := strings.Cut(field, "=")
+		record[key] = value
+	}
+	return record
+}
+
+// isSynced reports whether AWSCURRENT is what is recorded.
+func (w *world) isSynced(name string) bool {
+	version, _ := w.secrets.Current(name)
+	return w.record(name)["version"] == version
+}
+
+// createSettled makes a secret and has it synced and settled.
+func (w *world) createSettled(name string) (value string) {
+	w.t.Helper()
+	value = w.value("first-of-" + name)
+	w.secrets.Create(name, value)
+	w.settle(1)
+	return value
+}
+
+// createManySettled makes n secrets and has them synced and settled.
+func (w *world) createManySettled(n int) {
+	w.t.Helper()
+	for i := range n {
+		w.secrets.Create(nameOf(i), w.numbered(i, "first"))
+	}
+	w.settle(n)
+}
+
+func (w *world) settle(n int) {
+	w.t.Helper()
+	if got := w.reconcile(); got.Outcomes[report.Created] != n {
+		w.t.Fatalf("first reconcile: %+v", got)
+	}
+	time.Sleep(11 * time.Minute)
+	if got := w.reconcile(); got.Outcomes[report.Settled] != n {
+		w.t.Fatalf("second reconcile: %+v", got)
+	}
+	w.newResults()
+}
+
+// createIdle makes secrets that are out of scope, or for which there is nothing to do.
+func (w *world) createIdle() {
+	w.secrets.Create("elsewhere/payments", "{}")
+	w.secrets.Create(secretName+"-without-version", "")
+	w.secrets.Create(secretName+"-replica", "{}")
+	w.secrets.SetPrimaryRegion(secretName+"-replica", "eu-west-1")
+	w.secrets.Create(secretName+"-deleted", "{}")
+	w.secrets.Delete(secretName + "-deleted")
+}
+
+func nameOf(i int) string { return fmt.Sprintf("%s-%d", secretName, i) }
+
+// numbered is a value of the secret nameOf(i).
+func (w *world) numbered(i int, clientSecret string) string {
+	return w.value(fmt.Sprintf("%s-of-%d", clientSecret, i), fmt.Sprintf("name=method %d", i))
+}
+
+// putRejected stores a version that the identity provider does not know.
+func (w *world) putRejected(name, clientSecret string) (value string) {
+	value = w.value(clientSecret)
+	w.revoke(value)
+	w.secrets.Put(name, value)
+	return value
+}
+
+// revoke has the identity provider reject what value holds.
+func (w *world) revoke(value string) { w.tokens.Revoke("payments-client", secretIn(value)) }
+
+// mustHold fails unless Datadog holds AWSCURRENT in the one auth method that there is.
+func (w *world) mustHold(when string) {
+	w.t.Helper()
+	if _, value := w.secrets.Current(secretName); w.holds() != secretIn(value) {
+		w.t.Errorf("%s: Datadog does not hold AWSCURRENT", when)
+	}
+}
+
+// holds is the client secret in the one auth method that there is.
 func (w *world) holds() string {
 	w.t.Helper()
 	methods := w.datadog.AuthMethods()
@@ -208,30 +416,24 @@ func (w *world) holds() string {
 
 func (w *world) mustHoldNoSecret() {
 	w.t.Helper()
-	said := append(w.said, strings.Split(w.log.String(), "\n")...)
+	outputs := append(w.outputs, strings.Split(w.log.String(), "\n")...)
 	for _, e := range w.bus.Events() {
-		said = append(said, *e.Detail)
+		outputs = append(outputs, *e.Detail)
 	}
-	all := strings.Join(said, "\n")
-	for _, value := range w.secret[:min(50, len(w.secret))] {
+	all := strings.Join(outputs, "\n")
+	for _, value := range w.secret[:min(12, len(w.secret))] {
 		if !sensitive.New(value).In(all) {
 			continue
 		}
-		for _, s := range said {
-			if sensitive.New(value).In(s) {
-				w.t.Errorf("a secret value is in %s", strings.ReplaceAll(s, value, "***"))
+		for _, output := range outputs {
+			if sensitive.New(value).In(output) {
+				w.t.Errorf("a secret value is in %s", strings.ReplaceAll(output, value, "***"))
 			}
 		}
 	}
 	if unknown := w.datadog.Unknown(); len(unknown) > 0 {
 		w.t.Errorf("calls that Datadog does not know: %v", unknown)
 	}
-}
-
-// answered is an answer, and what it is to.
-type answered struct {
-	payload string
-	answer  any
 }
 
 // mustFollowContract compares every answer and every event with the published schemas.
@@ -242,7 +444,7 @@ func (w *world) mustFollowContract() {
 			w.t.Error(err)
 		}
 	}
-	for _, a := range w.answers {
+	for _, a := range w.exchanges {
 		text, _ := json.Marshal(a.answer)
 		switch a.answer.(type) {
 		case nil:
@@ -309,12 +511,14 @@ func saying(status int, body string) datadogtest.Fault {
 
 // datadogHolds makes an auth method in Datadog's UI.
 func (w *world) datadogHolds(name, clientID string) datadogtest.AuthMethod {
-	return w.datadog.Put(datadogtest.AuthMethod{Name: name, ClientID: clientID, ClientSecret: "unknown", AccessTokenURL: tokenURL})
+	return w.datadog.Put(datadogtest.AuthMethod{Name: name, ClientID: clientID, ClientSecret: "unknown",
+		AccessTokenURL: tokenURL})
 }
 
-// purge removes a secret at once.
+// purge deletes a secret without recovery.
 func (w *world) purge(name string) {
-	_, err := w.secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: aws.Bool(true)})
+	_, err := w.secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &name,
+		ForceDeleteWithoutRecovery: aws.Bool(true)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"datadog-webhook-auth-sync/cmd/demo/system"
 )
 
 const onboarding = "docs/onboarding.md"
@@ -118,6 +120,7 @@ func newReader(t *testing.T) *reader {
 		u.must(err)
 		u.must(os.WriteFile(filepath.Join(r.clone, name), text, 0o600))
 	}
+	u.must(system.ForEmulator(filepath.Join(r.clone, "template.yaml")))
 	for _, name := range []string{"cmd", "docs", "events", "handler"} {
 		folder, err := fs.Sub(root, name)
 		u.must(err)

@@ -21,38 +21,51 @@ import (
 
 func main() {
 	keep := flag.Bool("keep", false, "leave everything running at the end, until Ctrl-C")
+	keyless := flag.Bool("keyless", false, "have Datadog accept the function's role in place of keys")
+	picture := flag.String("picture", ".run/run/alerts.svg", "the file for the picture of the alerts")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx, os.Stdout, *keep); err != nil {
+	err := run(ctx, os.Stdout, *picture, *keep, *keyless)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, keep bool) error {
+func run(ctx context.Context, out io.Writer, picture string, keep, keyless bool) error {
 	started := time.Now()
-	var old *team
-	s, err := system.Start(ctx, system.Options{Name: "run", Log: out, Before: func(s *system.System) []system.Stored {
-		var secret system.Stored
-		old, secret = oldTeam(s, "billing")
-		return []system.Stored{secret}
-	}})
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
+	fmt.Fprintln(out, "This takes about a minute, and two when it runs for the first time and installs its tools.")
+	if keyless {
+		fmt.Fprintln(out, "Datadog gets no keys here: it accepts the function's role, of which it asks AWS.")
 	}
+	st := &story{printer: &printer{out: out}}
+	defer st.stop()
+	meanwhile := func(ctx context.Context, s *system.System) error {
+		if err := st.begin(ctx, s); err != nil {
+			return err
+		}
+		return st.tell(ctx, prologue)
+	}
+	s, err := system.Start(ctx, system.Options{Name: "run", Log: out, Keyless: keyless, Meanwhile: meanwhile})
 	if err != nil {
-		return fmt.Errorf("the system did not start: %w", err)
+		return fmt.Errorf("\nThe system did not start: %w", err)
 	}
 	defer s.Stop()
-	fmt.Fprintf(out, "Up after %.0f s\n", time.Since(started).Seconds())
-
-	err = tell(ctx, s, old, out, keep)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return errors.New("interrupted")
-	case err != nil:
-		return fmt.Errorf("\nThis went wrong: %w\nThe logs of the function and of the emulator are in %s", err, near(s.Folder))
+	for _, c := range chapters {
+		if err := st.tell(ctx, c); err != nil {
+			return fmt.Errorf("\nThis went wrong: %w\nThe logs are in %s", err, near(s.Folder))
+		}
+	}
+	if err := st.sum(picture); err != nil {
+		return err
+	}
+	st.row("time", "%.0f s", time.Since(started).Seconds())
+	if keep {
+		return st.play(ctx)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func TestOnboarding(t *testing.T) {
 	}
 
 	printed := r.follows(onboarding)
-	for text, times := range map[string]int{"  create  ": 2 * 36, "  auth_method_mismatch  ": 3, "  update  ": 3, "  adopt  ": 2, `"failing": 0`: 4, `"leftOver": 0`: 3, `"error": null`: 4, `"errorMessage": null`: 4} {
+	for text, times := range map[string]int{"  create  ": 2 * 36, "  auth_method_mismatch  ": 3, "  adopt  ": 5, `"failing": 0`: 4, `"leftOver": 0`: 4, `"error": null`: 4} {
 		if n := strings.Count(printed, text); n != times {
 			t.Errorf("%q was printed %d times, want %d", text, n, times)
 		}

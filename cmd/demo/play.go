@@ -1,66 +1,170 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
 )
 
-// known are client secrets that the identity provider knows in the play.
-var known = []string{"autumn", "winter", "spring", "summer"}
+// commands is what the reader sources. curl signs as AWS's clients do; the
+// emulator's administrator is test:test.
+var commands = template.Must(template.New("").Parse(`{{range .Settings}}export '{{.}}'
+{{end}}signed() { curl -s --user test:test --aws-sigv4 "aws:amz:{{.Region}}:$1" "${@:2}" | python3 -m json.tool; }
+secrets() {
+  signed secretsmanager -H "X-Amz-Target: secretsmanager.$1" -H "Content-Type: application/x-amz-json-1.1" \
+    -d "$2" {{.Endpoint}}/
+}
+value() {
+  printf '%s' '{\"client_id\": \"'$1'\", \"client_secret\": \"'$2'\", \"access_token_url\": \"{{.TokenURL}}\"}'
+}
+# TEAM CLIENT_SECRET
+allow() { curl -s -X PUT {{.Provider}}/$1/$2; }
+revoke() { curl -s -X DELETE {{.Provider}}/$1/$2; }
+rotate_team() { secrets PutSecretValue '{"SecretId": "{{.Prefix}}'$1'", "SecretString": "'"$(value $1 $2)"'"}'; }
+add_team() { allow $1 $2; secrets CreateSecret '{"Name": "{{.Prefix}}'$1'", "SecretString": "'"$(value $1 $2)"'"}'; }
+# TEAM
+team_record() { secrets DescribeSecret '{"SecretId": "{{.Prefix}}'$1'"}'; }
+sync_team() {
+  signed execute-api -H "Content-Type: application/json" -d '{"secretId": "{{.Prefix}}'$1'"}' {{.API}}/sync
+}
+run_reconcile() {
+  signed lambda -d '{"action": "reconcile"}' {{.Endpoint}}/2015-03-31/functions/{{.Function}}/invocations
+}
+teams() { signed execute-api {{.API}}/status; }
+`))
 
-// curl signs as AWS's clients do; the emulator's administrator is test:test.
 var invitation = template.Must(template.New("").Parse(`
-Everything stays up until Ctrl-C, and what happens is told below.
-To play, in another terminal:
+Everything stays up until Ctrl-C. In another terminal, from this folder:
 
-  secrets() {
-    curl -s --user test:test --aws-sigv4 aws:amz:{{.Region}}:secretsmanager \
-      -H "X-Amz-Target: secretsmanager.$1" -H "Content-Type: application/x-amz-json-1.1" \
-      -d "$2" {{.Endpoint}}/; echo
-  }
+  source {{.Script}}
 
-Rotate: the identity provider knows {{.Known}}, and refuses any other.
-Of a refusal you hear below when you ask for a sync, or from a reconcile after 150 s
-  secrets PutSecretValue '{"SecretId": "{{.Secret}}", "SecretString": "autumn"}'
+  allow orders autumn        has the identity provider accept a client secret of orders
+  rotate_team orders autumn  stores it in AWS Secrets Manager
+  revoke orders autumn       ends it: alerts are lost; sync_team finds out
+  sync_team orders           asks for a sync over HTTP
+  add_team audit spring      adds a team with a client of its own
+  run_reconcile              as the schedule does every 15 minutes
+  teams                      the status of all
+  team_record orders         what is remembered of the last write
 
-See what is remembered of the last push
-  secrets DescribeSecret '{"SecretId": "{{.Secret}}"}'
+A client secret that was not allowed is refused. Of that you hear from the second
+reconcile after 150 s, or when alerts are lost.
 
-Ask for a sync over HTTP
-  curl -s --user test:test --aws-sigv4 aws:amz:{{.Region}}:execute-api \
-    -H "Content-Type: application/json" -d '{"secretId": "{{.Secret}}"}' \
-    {{.API}}/sync
-
-Reconcile, as the schedule does every 15 minutes
-  curl -s --user test:test --aws-sigv4 aws:amz:{{.Region}}:lambda -d '{"action": "reconcile"}' \
-    {{.Endpoint}}/2015-03-31/functions/{{.Function}}/invocations
-
-Or use the AWS CLI, with
-  export AWS_ENDPOINT_URL={{.Endpoint}} AWS_REGION={{.Region}}
-  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+The script sets what the AWS CLI and SAM need, so that all of README works as well:
+  Datadog's keys  cp {{.Keys}} keys.json
+  token URL       {{.TokenURL}}, for clients that you allow
+  region          {{.Region}}
 `))
 
 // play leaves the system to the reader and tells what happens, until ctx ends.
-func (st *story) play(t *team) {
-	if st.err != nil {
-		return
+func (st *story) play(ctx context.Context) error {
+	provider := httptest.NewServer(http.HandlerFunc(st.provider))
+	defer provider.Close()
+	script, keys := filepath.Join(st.Folder, "play.sh"), filepath.Join(st.Folder, "keys.json")
+	fields := map[string]any{
+		"Region": system.Region, "Endpoint": st.Endpoint(), "API": st.HTTPAPI(), "Settings": st.Settings(),
+		"Function": st.Stack.FunctionName, "Prefix": prefix, "TokenURL": st.TokenURL, "Provider": provider.URL,
+		"Script": near(script), "Keys": near(keys),
 	}
-	for _, secret := range known {
-		t.Tokens.Allow(t.name, secret)
+	var text strings.Builder
+	if err := commands.Execute(&text, fields); err != nil {
+		return err
 	}
-	st.must(invitation.Execute(st.out, map[string]string{
-		"Region": system.Region, "Endpoint": st.Endpoint(), "API": st.HTTPAPI(), "Function": st.Stack.FunctionName,
-		"Secret": t.secretName, "Known": strings.Join(known, ", "),
-	}))
+	if err := os.WriteFile(script, []byte(text.String()), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(keys, []byte(st.KeySecret()), 0o600); err != nil {
+		return err
+	}
+	if err := invitation.Execute(st.out, fields); err != nil {
+		return err
+	}
+	st.watch(ctx)
+	return nil
+}
+
+// provider is the console of the identity provider: PUT and DELETE of
+// /CLIENT/CLIENT_SECRET.
+func (st *story) provider(w http.ResponseWriter, r *http.Request) {
+	client, secret, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch r.Method {
+	case http.MethodPut:
+		st.Tokens.Allow(client, secret)
+	case http.MethodDelete:
+		st.Tokens.Revoke(client, secret)
+	}
+}
+
+// watch tells what happens, until ctx ends. What fails meanwhile, since the
+// reader changes the stack, is tried again.
+func (st *story) watch(ctx context.Context) {
 	st.chapter("Yours")
-	for st.err == nil {
-		st.event(st.ctx)
+	secrets, events := map[string]bool{}, map[string]bool{}
+	st.unseenSecrets(ctx, secrets)
+	st.unseenEvents(ctx, events)
+	losing := false
+	for from := time.Now(); sleep(ctx, time.Second) == nil; {
+		st.RelaxRole(ctx) // the reader may have deployed
+		for _, t := range st.unseenSecrets(ctx, secrets) {
+			st.say("AWS tells of the new secret %s, which the emulator does not.", t.secretName)
+			st.Invoke(ctx, t.labelEvent(time.Now()), true)
+		}
+		for _, e := range st.unseenEvents(ctx, events) {
+			st.say("%s: %s", e.DetailType, e.Detail.Summary)
+		}
+		to := time.Now()
+		sent, _ := st.alerts.between(ctx, from, to)
+		from = to
+		if _, lost := count(sent); lost > 0 != losing {
+			losing = lost > 0
+			if losing {
+				st.say("Alerts of orders are being LOST.")
+			} else {
+				st.say("Alerts of orders are delivered again.")
+			}
+		}
 	}
-	if st.ctx.Err() != nil {
-		fmt.Fprintln(st.out)
-		st.err = nil // it was ended
+	fmt.Fprintln(st.out)
+}
+
+// unseenSecrets returns the secrets in scope that are not in seen, and puts them there.
+func (st *story) unseenSecrets(ctx context.Context, seen map[string]bool) (unseen []*team) {
+	pages := secretsmanager.NewListSecretsPaginator(st.SecretsManager(), &secretsmanager.ListSecretsInput{
+		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return unseen
+		}
+		for _, s := range page.SecretList {
+			if !seen[*s.ARN] {
+				seen[*s.ARN] = true
+				unseen = append(unseen, &team{System: st.System, secretName: *s.Name, secretARN: *s.ARN})
+			}
+		}
 	}
+	return unseen
+}
+
+// unseenEvents returns the result events that are not in seen, and puts them there.
+func (st *story) unseenEvents(ctx context.Context, seen map[string]bool) (unseen []system.Event) {
+	all, _ := st.Events(ctx)
+	for _, e := range all {
+		if !seen[e.ID] {
+			seen[e.ID] = true
+			unseen = append(unseen, e)
+		}
+	}
+	return unseen
 }

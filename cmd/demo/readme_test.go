@@ -1,10 +1,7 @@
 package main_test
 
 import (
-	"encoding/json"
-	"encoding/xml"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -15,7 +12,6 @@ import (
 	"testing"
 
 	"datadog-webhook-auth-sync/handler"
-	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
@@ -91,68 +87,6 @@ func metricTable() string {
 	return table
 }
 
-// TestReadmeIsShort: a README is read in one sitting.
-func TestReadmeIsShort(t *testing.T) {
-	if n := len(strings.Fields(readText(t, root+"README.md"))); n > 1500 {
-		t.Errorf("README.md has %d words, more than 1,500", n)
-	}
-}
-
-// TestReferenceNamesEveryField: every member of every document, and every value of an enumeration, is in the reference.
-func TestReferenceNamesEveryField(t *testing.T) {
-	text := readText(t, reference)
-	names, _ := fs.Glob(contract.Files, "*.schema.json")
-	if len(names) < 4 {
-		t.Fatalf("the schemas are %v", names)
-	}
-	for _, name := range names {
-		if name == "event.schema.json" {
-			continue // EventBridge's own members
-		}
-		data, err := fs.ReadFile(contract.Files, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var schema any
-		if err := json.Unmarshal(data, &schema); err != nil {
-			t.Fatal(err)
-		}
-		for _, word := range wordsOf(schema) {
-			if !strings.Contains(text, "`"+word+"`") {
-				t.Errorf("%s has %s, which docs/reference.md does not name", name, word)
-			}
-		}
-	}
-}
-
-// wordsOf are the names of the members that a schema describes, and the strings that it enumerates.
-func wordsOf(schema any) (all []string) {
-	switch s := schema.(type) {
-	case map[string]any:
-		for key, value := range s {
-			all = append(all, wordsOf(value)...)
-			members, _ := value.(map[string]any)
-			values, _ := value.([]any)
-			for member := range members {
-				if key == "properties" {
-					all = append(all, member)
-				}
-			}
-			for _, v := range values {
-				if word, ok := v.(string); ok && key == "enum" {
-					all = append(all, word)
-				}
-			}
-		}
-	case []any:
-		for _, value := range s {
-			all = append(all, wordsOf(value)...)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
 var (
 	fence   = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 	code    = regexp.MustCompile("`[^`\n]*`")
@@ -160,9 +94,6 @@ var (
 	heading = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
 	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
-	aTest   = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`)
-
-	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Z]\w+)\(`)
 )
 
 // TestDocumentsLinks follows every link of the documents that leads to a file here, and to a heading in it.
@@ -189,34 +120,6 @@ func TestDocumentsLinks(t *testing.T) {
 				t.Errorf("%s: %s: %v", path, found[1], err)
 			} else if to.Fragment != "" && !slices.Contains(anchors(readText(t, target)), to.Fragment) {
 				t.Errorf("%s: %s: there is no such heading", path, found[1])
-			}
-			if filepath.Ext(target) == ".svg" {
-				mustBeXML(t, target)
-			}
-		}
-	}
-}
-
-// TestDocumentsNameTests: a test that a document refers to exists.
-func TestDocumentsNameTests(t *testing.T) {
-	tests := map[string]bool{}
-	for _, folder := range []string{"cmd", "handler"} {
-		err := filepath.WalkDir(root+folder, func(path string, _ fs.DirEntry, err error) error {
-			if err == nil && strings.HasSuffix(path, "_test.go") {
-				for _, found := range testFunc.FindAllStringSubmatch(readText(t, path), -1) {
-					tests[found[1]] = true
-				}
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, path := range documents(t) {
-		for _, name := range aTest.FindAllString(readText(t, path), -1) {
-			if !tests[name] {
-				t.Errorf("%s refers to %s, which does not exist", path, name)
 			}
 		}
 	}
@@ -255,21 +158,6 @@ func anchors(text string) (all []string) {
 		all = append(all, slug)
 	}
 	return all
-}
-
-func mustBeXML(t *testing.T, path string) {
-	t.Helper()
-	decoder := xml.NewDecoder(strings.NewReader(readText(t, path)))
-	for {
-		switch _, err := decoder.Token(); err {
-		case nil:
-		case io.EOF:
-			return
-		default:
-			t.Errorf("%s: %v", path, err)
-			return
-		}
-	}
 }
 
 func readText(t *testing.T, path string) string {

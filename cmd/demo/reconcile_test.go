@@ -51,7 +51,7 @@ func TestReconcile(t *testing.T) {
 		t.Errorf("the status is %+v", status)
 	}
 
-	// Somebody edits the auth method in Datadog, and then deletes it.
+	// Somebody edits the auth method in Datadog.
 	edited := held
 	edited.Scope = nil
 	u.Datadog.Put(edited)
@@ -60,11 +60,6 @@ func TestReconcile(t *testing.T) {
 	if m, _ := u.authMethod(); m.Scope == nil || *m.Scope != "read:webhooks" {
 		t.Errorf("after an edit and a reconcile, Datadog holds %+v", m)
 	}
-	u.Datadog.Delete(held.ID)
-	u.setsRecord("at", ago(3*time.Second))
-	u.reconciles()
-	u.datadogHolds(u.first)
-
 	u.setsRecord("state", "settled")
 	held, _ = u.authMethod()
 	u.Datadog.ResetCalls()
@@ -148,11 +143,11 @@ type secretStatus struct {
 	Failing           *failing
 }
 
-// failing is a failure that was told. Lost: alerts are being lost.
+// failing is a failure. Told: it was published. Lost: alerts are being lost.
 type failing struct {
-	Code  string
-	Since time.Time
-	Lost  bool
+	Code       string
+	Since      time.Time
+	Told, Lost bool
 }
 
 // status is what GET /status says of the secret.
@@ -172,11 +167,13 @@ func (u *user) status() secretStatus {
 
 // reconciliation is the answer of a reconcile.
 type reconciliation struct {
-	RequestID                                                                   string
-	Secrets, InSync, Settling, OutOfSync, Failing, AtRisk, LeftOver, DurationMs int
-	Outcomes                                                                    map[string]int
-	Error                                                                       *system.Failure
-	Failures                                                                    []system.Result
+	RequestID                             string
+	Secrets, InSync, Settling, OutOfSync  int
+	Failing, AtRisk, Unverified, LeftOver int
+	DurationMs                            int
+	Outcomes                              map[string]int
+	Error                                 *system.Failure
+	Failures                              []system.Result
 }
 
 // counts are the answer's numbers.
@@ -206,7 +203,7 @@ func (u *user) reconciles() (answer reconciliation) {
 		u.t.Errorf("the line in the log (-answer +log):\n%s", diff)
 	}
 	counts := map[string]float64{"Secrets": float64(answer.Secrets), "Failing": float64(answer.Failing), "AtRisk": float64(answer.AtRisk),
-		"LeftOver": float64(answer.LeftOver)}
+		"Unverified": float64(answer.Unverified), "LeftOver": float64(answer.LeftOver)}
 	level := "ERROR"
 	if answer.Error == nil {
 		level, counts["ReconcileDone"] = "INFO", 1

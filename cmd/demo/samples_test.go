@@ -40,34 +40,15 @@ func (u *user) deploysSample(stack, file string, parameters map[string]string) (
 // refused while that does not work either, and recovered. It returns the summary of each result.
 func (u *user) history() (created, failed, lost, recovered string) {
 	u.t.Helper()
-	summary := func(match func(system.Event) bool) string {
-		u.t.Helper()
-		event, err := u.WaitEvent(u.ctx, func(e system.Event) bool { return e.Detail.Secret.ARN == u.secretARN && match(e) })
-		u.must(err)
-		var raw struct{ Detail struct{ Summary string } }
-		u.must(json.Unmarshal(event.Raw, &raw))
-		return raw.Detail.Summary
-	}
-	failure := func(held string) func(system.Event) bool {
-		return func(e system.Event) bool {
-			return e.Detail.Outcome == "failed" && bytes.Contains(compacted(e.Raw), []byte(`"verification":"`+held+`"},`))
-		}
-	}
-	syncs := fmt.Sprintf(`{"secretId": %q}`, u.secretName)
-	working, refused := u.newClientSecret(), clientSecretMark+"refused"
-	u.result(u.rotates(working))
-	created = summary(func(e system.Event) bool { return e.Detail.Outcome == "created" })
+	created = u.result(u.rotates(u.first)).Detail.Summary
 	u.must(until(u.ctx, func() bool { return u.recorded() != "" })) // what Datadog holds is known by the record
-	u.rotates(refused)
-	u.asks("POST", "/sync", nil, syncs, true) // an event's failure would be told later
-	failed = summary(failure("accepted"))
-	u.Tokens.Revoke(u.name, working)
-	u.asks("POST", "/sync", nil, syncs, true)
-	lost = summary(failure("rejected"))
+	const refused = clientSecretMark + "refused"
+	u.putsUnheard(u.credential(refused))
+	failed = u.fails("credential_rejected").Summary
+	u.Tokens.Revoke(u.name, u.first)
+	lost = u.fails("credential_rejected").Summary
 	u.Tokens.Allow(u.name, refused)
-	u.asks("POST", "/sync", nil, syncs, true)
-	recovered = summary(func(e system.Event) bool { return bytes.Contains(e.Raw, []byte(`"recovered"`)) })
-	return
+	return created, failed, lost, u.syncs("updated").Summary
 }
 
 func compacted(text json.RawMessage) []byte {
@@ -95,26 +76,68 @@ func TestSampleChat(t *testing.T) {
 	}
 }
 
-func TestSamplePager(t *testing.T) {
+// TestPages looks at what the stack itself sends to PageTopicArn of one secret.
+func TestPages(t *testing.T) {
 	u := newUser(t)
-	topic := u.deploysSample(u.name, "pager.yaml", nil)["TopicArn"]
-	pager, err := u.Subscribe(u.ctx, topic, u.name)
+	pager, err := u.Subscribe(u.ctx, pageTopic, u.name)
 	u.must(err)
-	_, _, lost, recovered := u.history()
-	_, err = pager.Wait(u.ctx, func(m json.RawMessage) bool { return strings.Contains(string(m), recovered) })
+	_, _, lost, _ := u.history()
+	_, err = pager.Wait(u.ctx, func(m json.RawMessage) bool { return strings.Contains(string(m), lost) })
 	u.must(err)
 	all, err := pager.All(u.ctx)
 	u.must(err)
-	var got []string
 	for _, message := range all {
 		var text string
 		u.must(json.Unmarshal(message, &text))
-		if text, ok := strings.CutPrefix(text, system.Account+" "+system.Region+": "); ok && strings.HasPrefix(text, u.secretName+":") && !slices.Contains(got, text) {
-			got = append(got, text)
+		if strings.Contains(text, u.secretName) && !strings.HasPrefix(text, system.Account+" "+system.Region+": "+lost+" https://") {
+			t.Errorf("the pager got %s", text)
 		}
 	}
-	if diff := cmp.Diff([]string{lost, recovered}, got); diff != "" || !strings.Contains(lost, "ALERTS ARE BEING LOST NOW") {
-		t.Errorf("what the pager got (-want +got):\n%s", diff)
+	if !strings.Contains(lost, "ALERTS ARE BEING LOST NOW") {
+		t.Error(lost)
+	}
+}
+
+// TestSampleTeam forges results of two teams' secrets, and looks at which one of them is notified.
+func TestSampleTeam(t *testing.T) {
+	u := newUser(t)
+	_, err := u.EventBridge().CreateEventBus(u.ctx, &eventbridge.CreateEventBusInput{Name: &u.name})
+	u.must(err)
+	parameters := map[string]string{"Owner": u.name, "Email": "team@example.com", "EventBusName": u.name}
+	topic := u.deploysSample(u.name, "team.yaml", parameters)["TopicArn"]
+	team, err := u.Subscribe(u.ctx, topic, u.name)
+	u.must(err)
+	for i, of := range []struct{ owner, kind, more string }{
+		{"another", "Sync Failed", ""},
+		{u.name, "Synced", `, "outcome": "updated"`},
+		{u.name, "Sync Failed", ""},
+		{u.name, "Settled", `, "outcome": "settled", "recovered": {"code": "credential_rejected", "since": "2026-01-15T03:12:44Z"}`},
+		{u.name, "Synced", `, "outcome": "adopted"`},
+	} {
+		put, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
+			EventBusName: &u.name, Source: aws.String("datadog-webhook-auth-sync"), DetailType: aws.String("Datadog Auth Method " + of.kind),
+			Detail: aws.String(fmt.Sprintf(`{"secret": {"owner": %q}, "summary": "result %d of %s"%s}`, of.owner, i, of.owner, of.more)),
+		}}})
+		u.must(err)
+		if put.FailedEntryCount > 0 {
+			t.Fatal("the bus refused the event")
+		}
+	}
+	_, err = team.Wait(u.ctx, func(m json.RawMessage) bool { return strings.Contains(string(m), "result 4 of") })
+	u.must(err)
+	all, err := team.All(u.ctx)
+	u.must(err)
+	var got []string
+	for _, message := range all {
+		got = append(got, string(message))
+	}
+	slices.Sort(got)
+	var want []string
+	for _, i := range []int{2, 3, 4} {
+		want = append(want, fmt.Sprintf(`"%s %s: result %d of %s"`, system.Account, system.Region, i, u.name))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what the team got (-want +got):\n%s", diff)
 	}
 }
 

@@ -20,9 +20,9 @@ func TestWhatIsToldIsSeen(t *testing.T) {
 	u.recorded()
 	u.asks("POST", "/sync", nil, fmt.Sprintf(`{"secretId": %q}`, u.secretName), true)
 	u.invokes(map[string]string{"action": "sync", "secretId": u.secretName})
-	u.tellsOf(u.result(u.puts(`{"client_secret": 7}`)).Detail, map[string]float64{"SyncFailed": 1})
+	u.reports(u.result(u.puts(`{"client_secret": 7}`)).Detail, map[string]float64{"SyncFailed": 1})
 
-	all := u.told()
+	all := u.outputs()
 	for place, mark := range map[string]string{
 		"the log":       `"msg":"sync"`,
 		"the events":    `"detail-type": "Datadog Auth Method Synced"`,
@@ -37,14 +37,14 @@ func TestWhatIsToldIsSeen(t *testing.T) {
 	}
 }
 
-// keepsSecrets checks that no secret is in anything that was told: logged,
+// leaksNothing checks that no secret is in anything that was told: logged,
 // published, noticed, left in the failure queue, answered or recorded.
-func (u *user) keepsSecrets() {
+func (u *user) leaksNothing() {
 	secrets := map[string]string{"a client secret": clientSecretMark, "an access token": u.Tokens.AccessToken}
 	for i, key := range u.DatadogKeys() {
 		secrets[fmt.Sprintf("Datadog key %d", i)] = key
 	}
-	for _, text := range u.told() {
+	for _, text := range u.outputs() {
 		if _, looked := lookedAt.LoadOrStore(text, true); looked {
 			continue
 		}
@@ -57,7 +57,7 @@ func (u *user) keepsSecrets() {
 }
 
 // told is all that the function let out up to now.
-func (u *user) told() []string {
+func (u *user) outputs() []string {
 	u.t.Helper()
 	logs, err := u.Logs(u.ctx)
 	u.must(err)
@@ -82,7 +82,7 @@ func (u *user) told() []string {
 	return all
 }
 
-// lookedAt is what keepsSecrets searched: each text once.
+// lookedAt is what leaksNothing searched: each text once.
 var lookedAt sync.Map
 
 // answers are what the tests were answered, and found recorded.

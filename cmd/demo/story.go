@@ -2,104 +2,197 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 )
 
-// tell lets the story happen, and prints it as it does. With keep it then leaves
-// the system to the reader, until ctx ends. The secret of the old team is there
-// from before.
-func tell(ctx context.Context, s *system.System, old *team, out io.Writer, keep bool) error {
+// story is what happens to the alerts of the team orders. Whatever it says was
+// checked: what does not hold is an error.
+type story struct {
+	*printer
+	*system.System
+	orders  *team
+	alerts  *alerts
+	current string // client secret of orders that is AWSCURRENT
+
+	without, with   rotation
+	delivered, lost int
+}
+
+// rotation is one, with the alerts around it.
+type rotation struct {
+	stored, written, ended time.Time // the new client secret in AWS and in Datadog (zero: it was not), and the old one
+	alerts                 []alert
+}
+
+const (
+	beforeRotation = time.Second     // that alerts are looked at
+	untilEnd       = 3 * time.Second // of the old client secret
+	afterEnd       = 3 * time.Second // that alerts are looked at
+)
+
+// begin has Datadog send alerts with an auth method that was made by hand.
+func (st *story) begin(ctx context.Context, s *system.System) (err error) {
 	s.Datadog.Latency, s.Tokens.Latency = 200*time.Millisecond, 100*time.Millisecond // as the real ones
-	st := newStory(ctx, s, out)
-	defer st.follow()()
-	t := st.team("payments")
-	st.rotations(t)
-	st.settling(old)
-	st.breakage(t)
-	st.neighbour(t)
-	st.sum()
-	if keep {
-		st.play(t)
+	st.System = s
+	if st.orders, err = newTeam(ctx, s, "orders"); err != nil {
+		return err
 	}
-	return st.err
+	t := st.orders
+	st.current = t.first
+	s.Datadog.Put(datadogtest.AuthMethod{
+		Name: t.name, ClientID: t.name, ClientSecret: t.first, AccessTokenURL: s.TokenURL})
+	st.alerts = startAlerts(t)
+	return nil
 }
 
-// rotations are two that go well.
-func (st *story) rotations(t *team) {
-	st.chapter("A team stores a client secret")
-	first := t.newClientSecret()
-	st.store(t, t.credential(first))
-	st.next(t, "created")
-	st.claim("Datadog has an auth method, with AWSCURRENT", t.holds(first) == nil)
-
-	st.chapter("It rotates")
-	second := t.newClientSecret()
-	st.store(t, t.credential(second))
-	st.next(t, "updated")
-	st.claim("Datadog holds AWSCURRENT", t.holds(second) == nil)
-}
-
-// settling is of a secret that is there from before.
-func (st *story) settling(old *team) {
-	st.chapter("A reconcile finds a secret of which no event told, and pushes it once more ten minutes later")
-	st.reconcile()
-	st.next(old, "created")
-	st.line("story", "does not wait, and dates that push of %s back", old.secretName)
-	st.must(old.setRecord(st.ctx, "at", ago(10*time.Minute)))
-	st.reconcile()
-	settled := st.next(old, "settled")
-	st.claim("No late write can undo that: the client secret before may be revoked", settled.PreviousSecretSafeToRevoke)
-}
-
-// breakage is a rotation that goes wrong, gets worse, and ends well.
-func (st *story) breakage(t *team) {
-	m, _ := t.authMethod()
-	working, refused := m.ClientSecret, clientSecretMark+"refused"
-	held := func(failed system.Result, is string) bool {
-		return failed.Held != nil && failed.Held.Verification == is
+// stop ends the alerts.
+func (st *story) stop() {
+	if st.alerts != nil {
+		st.alerts.stop()
 	}
-
-	st.chapter("It rotates to a client secret that the identity provider refuses")
-	writes := t.writes()
-	st.warned(st.store(t, t.credential(refused)), "credential_rejected")
-	st.line("story", "the provider may only be late: nobody is told for 150 s. On AWS, Lambda tries again after 1 and 2")
-	st.line("story", "minutes, and the last of these tells. The story does not wait, and asks for a sync")
-	st.post(t, false, http.StatusForbidden)
-	st.post(t, true, http.StatusUnprocessableEntity)
-	failed := st.next(t, "failed")
-	st.claim("No alert is lost yet: Datadog holds the one before, which still works",
-		t.holds(working) == nil && t.writes() == writes && held(failed, "accepted"))
-
-	st.chapter("The identity provider ends the one before, too")
-	t.Tokens.Revoke(t.name, working)
-	st.reconcile()
-	failed = st.next(t, "failed")
-	st.claim("It says that alerts are being lost, and the metric AtRisk pages whoever is on call", held(failed, "rejected") && st.atRisk() == 1)
-
-	st.chapter("The identity provider learns the new one, and somebody asks for a sync")
-	t.Tokens.Allow(t.name, refused)
-	st.post(t, true, http.StatusOK)
-	recovered := st.next(t, "updated")
-	st.claim("Datadog holds AWSCURRENT, and it says that this is over", t.holds(refused) == nil && recovered.Recovered != nil)
-	st.reconcile()
-	st.claim("The metric AtRisk ends the page", st.atRisk() == 0)
 }
 
-// neighbour is a team that wants what another sends to Datadog.
-func (st *story) neighbour(victim *team) {
-	st.chapter("A neighbour pins the auth method of that team, to have its client secrets sent elsewhere")
-	n := st.team("neighbour")
-	before, _ := victim.authMethod()
-	calls := len(st.Tokens.Calls())
-	st.store(n, strings.NewReplacer("{", fmt.Sprintf(`{"auth_method_id": %q, `, before.ID), st.TokenURL, st.TokenURL+"-elsewhere").
-		Replace(n.credential(n.newClientSecret())))
-	st.next(n, "failed")
-	after, _ := victim.authMethod()
-	st.claim("It is refused: the auth method is as it was, and nothing was sent anywhere", after == before && len(st.Tokens.Calls()) == calls)
+// tell tells a chapter, and what became of the alerts meanwhile.
+func (st *story) tell(ctx context.Context, c chapter) error {
+	st.chapter(c.title)
+	began := time.Now()
+	if err := c.tell(st, ctx); err != nil {
+		return err
+	}
+	sent, err := st.alerts.between(ctx, began, time.Now())
+	if err != nil {
+		return err
+	}
+	delivered, lost := count(sent)
+	st.delivered, st.lost = st.delivered+delivered, st.lost+lost
+	st.row("alerts", "%d delivered, %d lost", delivered, lost)
+	return check(c.loses == (lost > 0), "%d alerts were lost", lost)
+}
+
+// sum tells what it comes to.
+func (st *story) sum(picture string) error {
+	if unknown := st.Datadog.Unknown(); len(unknown) > 0 {
+		return fmt.Errorf("no part of Datadog's API: %s %s", unknown[0].Method, unknown[0].Path)
+	}
+	if err := drawRotations(picture, st.without, st.with); err != nil {
+		return err
+	}
+	fmt.Fprintln(st.out, "\nIn all")
+	st.row("alerts", "%d delivered, %d lost", st.delivered, st.lost)
+	for _, r := range []struct {
+		what string
+		rotation
+	}{{"without", st.without}, {"with", st.with}} {
+		delivered, lost := count(r.alerts)
+		around := beforeRotation + untilEnd + afterEnd
+		st.row(r.what, "%d delivered, %d lost, in the %s around the rotation", delivered, lost, around)
+	}
+	st.row("rotation", "%.1f s later the new client secret is in Datadog", st.with.written.Sub(st.with.stored).Seconds())
+	st.row("picture", "%s", near(picture))
+	return nil
+}
+
+// stores stores a new client secret of orders, which the identity provider knows.
+func (st *story) stores(ctx context.Context) (version string, err error) {
+	st.current = st.orders.newClientSecret()
+	return st.orders.put(ctx, st.orders.credential(st.current))
+}
+
+// ends has the identity provider end a client secret that Datadog may still use
+// for alerts that are under way.
+func (st *story) ends(ctx context.Context, clientSecret string) error {
+	_, err := st.alerts.between(ctx, time.Time{}, time.Now())
+	st.Tokens.Revoke(st.orders.name, clientSecret)
+	return err
+}
+
+// result waits for a result of the team's, and says what whoever subscribes to
+// notices is told of it. A version or held of "" is any.
+func (st *story) result(ctx context.Context, t *team, version, outcome, held string) (system.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	event, err := st.WaitEvent(ctx, func(e system.Event) bool {
+		r := e.Detail
+		return r.Secret.ARN == t.secretARN && r.Outcome == outcome && (version == "" || r.Secret.VersionID == version) &&
+			(held == "" || r.Held != nil && r.Held.Verification == held)
+	})
+	if err != nil {
+		return event.Detail, fmt.Errorf("%s was not %s: %w", t.name, outcome, err)
+	}
+	if event.Detail.Notified() {
+		notice, err := st.WaitNotice(ctx, func(n system.Notice) bool { return n.Summary() == event.Detail.Summary })
+		if err != nil {
+			return event.Detail, err
+		}
+		st.say("Notice: %s", notice.Summary())
+	}
+	return event.Detail, nil
+}
+
+// reconcileAnswer is the answer to a reconcile.
+type reconcileAnswer struct {
+	Outcomes        map[string]int
+	Plans, Failures []system.Result
+	Unmanaged       []struct{ ID, Name string }
+	Error           *system.Failure
+}
+
+// reconcile calls the function as its schedule does.
+func (st *story) reconcile(ctx context.Context, dryRun bool) (answer reconcileAnswer, err error) {
+	body, failed, err := st.Invoke(ctx, map[string]any{"action": "reconcile", "dryRun": dryRun}, false)
+	if err != nil {
+		return answer, err
+	}
+	if json.Unmarshal(body, &answer) != nil || failed != "" || answer.Error != nil {
+		return answer, fmt.Errorf("the reconcile answered %s", body)
+	}
+	return answer, nil
+}
+
+// atRisk is the last value of the metric AtRisk, -1 if there is none.
+func (st *story) atRisk(ctx context.Context) float64 {
+	last := -1.0
+	st.Flush(ctx)
+	lines, _ := st.Logs(ctx)
+	for _, line := range lines {
+		if value, ok := system.Metrics(line)["AtRisk"]; ok {
+			last = value
+		}
+	}
+	return last
+}
+
+// check returns an error unless what the story says holds.
+func check(holds bool, format string, args ...any) error {
+	if holds {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
+
+// sleep waits, or returns an error if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// list is the map as text, in order.
+func list(m map[string]string) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, key+" "+m[key])
+	}
+	return strings.Join(parts, ", ")
 }

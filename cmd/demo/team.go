@@ -18,6 +18,9 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
+// patience is how long what should come within a second is waited for.
+const patience = 30 * time.Second
+
 const prefix = "datadog/webhooks/" // the template's SecretNamePrefix
 
 // clientSecretMark is in every client secret, so that a leak of any can be found.
@@ -122,6 +125,11 @@ func (t *team) tag(ctx context.Context, record string) error {
 	return err
 }
 
+// labelEvent is what EventBridge sends of the secret when AWSCURRENT moved then.
+func (t *team) labelEvent(moved time.Time) map[string]any {
+	return system.LabelEvent(t.secretName, t.secretARN, "AWSCURRENT", moved)
+}
+
 // ago is a date in the record.
 func ago(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
 
@@ -149,9 +157,24 @@ func (t *team) holds(clientSecret string) error {
 // writes is how many writes Datadog was asked for.
 func (t *team) writes() (n int) {
 	for _, call := range t.Datadog.Calls() {
-		if call.Method != http.MethodGet {
+		if call.Method != http.MethodGet && call.Path != datadogtest.TokenPath {
 			n++
 		}
 	}
 	return n
+}
+
+// until returns when the condition holds, or with an error when it does not in
+// time.
+func until(ctx context.Context, holds func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
 }

@@ -43,9 +43,6 @@ func evaluate(t *testing.T, given map[string]string) stack {
 			value = fmt.Sprint(fallback)
 		}
 		s.refs[name] = value
-		if definition.(fields)["Type"] == "CommaDelimitedList" {
-			s.refs[name] = split(value, ",")
-		}
 	}
 	return s
 }
@@ -55,13 +52,26 @@ func (s stack) section(name string) fields {
 	return s.eval(&node).(fields)
 }
 
+// broken are the assertions of Rules that do not hold, in the template's own words.
+func (s stack) broken() (texts []string) {
+	for _, rule := range s.section("Rules") {
+		for _, assertion := range rule.(fields)["Assertions"].([]any) {
+			if !assertion.(fields)["Assert"].(bool) {
+				texts = append(texts, assertion.(fields)["AssertDescription"].(string))
+			}
+		}
+	}
+	return texts
+}
+
 func (s stack) properties(name string) fields {
 	s.t.Helper()
 	resource, ok := s.section("Resources")[name].(fields)
 	if !ok {
 		s.t.Fatalf("there is no resource %s", name)
 	}
-	return resource["Properties"].(fields)
+	properties, _ := resource["Properties"].(fields)
+	return properties
 }
 
 func (s stack) eval(n *yaml.Node) any {
@@ -80,6 +90,8 @@ func (s stack) eval(n *yaml.Node) any {
 		return !argument(0).(bool)
 	case "!And":
 		return argument(0).(bool) && argument(1).(bool)
+	case "!Or":
+		return argument(0).(bool) || argument(1).(bool)
 	case "!Equals":
 		return argument(0) == argument(1)
 	case "!Select":

@@ -92,7 +92,7 @@ func (u *user) passes() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	u = &user{u.team, u.t, ctx}
-	u.keepsSecrets()
+	u.leaksNothing()
 	u.keepsContract()
 	for _, call := range u.Datadog.Unknown() {
 		u.t.Errorf("Datadog has no %s %s", call.Method, call.Path)
@@ -144,6 +144,15 @@ func (u *user) puts(value string) (versionID string) {
 	version, err := u.put(u.ctx, value)
 	u.must(err)
 	return version
+}
+
+// putsUnheard is puts without an event that tells of it.
+func (u *user) putsUnheard(value string) (versionID string) {
+	u.t.Helper()
+	restore, err := u.LoseEvents(u.ctx)
+	u.must(err)
+	defer func() { u.must(restore(context.Background())) }()
+	return u.puts(value)
 }
 
 // stages stores a version under a label other than AWSCURRENT. An empty value
@@ -222,21 +231,41 @@ func (u *user) setsRecord(field, value string) {
 	u.must(u.setRecord(u.ctx, field, value))
 }
 
-// syncs asks over HTTP for a sync that must end with that outcome, or code of
-// an error, and must be published as it is answered.
+// syncs asks over HTTP for a sync that must end with that outcome, or code of an error. A success is published.
 func (u *user) syncs(want string) system.Result {
 	u.t.Helper()
 	answer := u.asks("POST", "/sync", nil, fmt.Sprintf(`{"secretId": %q}`, u.secretName), true)
-	kind, result := "Datadog Auth Method Synced", u.document(answer)
-	got := result.Outcome
-	if answer.Status != http.StatusOK {
-		var failed problem
-		u.must(json.Unmarshal(answer.Body, &failed))
-		kind, result, got = "Datadog Auth Method Sync Failed", failed.Result, failed.Code
+	if answer.Status == http.StatusOK {
+		result := u.document(answer)
+		if result.Outcome != want {
+			u.t.Errorf("%s: %s, want %s: %s", u.name, result.Outcome, want, answer.Body)
+		}
+		u.isPublished(result, "Datadog Auth Method Synced")
+		return result
 	}
-	if got != want {
-		u.t.Errorf("%s: %s, want %s: %s", u.name, got, want, answer.Body)
+	var failed problem
+	u.must(json.Unmarshal(answer.Body, &failed))
+	if failed.Code != want {
+		u.t.Errorf("%s: %s, want %s: %s", u.name, failed.Code, want, answer.Body)
 	}
+	return failed.Result
+}
+
+// fails asks for syncs until they have failed with that code for so long that it is published.
+func (u *user) fails(code string) system.Result {
+	u.t.Helper()
+	failed := u.syncs(code)
+	if strings.Contains(u.recorded(), "waiting="+code) {
+		u.setsRecord("since", ago(3*time.Minute))
+		failed = u.syncs(code)
+	}
+	u.isPublished(failed, "Datadog Auth Method Sync Failed")
+	return failed
+}
+
+// isPublished checks that what was answered is published as it is.
+func (u *user) isPublished(result system.Result, kind string) {
+	u.t.Helper()
 	event := u.published(result.RequestID)
 	if diff := cmp.Diff(result, event.Detail); diff != "" || event.DetailType != kind {
 		u.t.Errorf("the event is a %q (-answer +event):\n%s", event.DetailType, diff)
@@ -244,7 +273,6 @@ func (u *user) syncs(want string) system.Result {
 	if s := result.Summary; s == "" || len(s) > 300 || !strings.Contains(s, result.Error.Code) || strings.ContainsAny(s, "<>&\"\\\n") {
 		u.t.Errorf("the summary is %q", s)
 	}
-	return result
 }
 
 // published waits for what came of the secret in a request.

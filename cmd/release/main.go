@@ -1,14 +1,12 @@
 // Command release completes a release. Its folder holds the function built for
-// Lambda, and its SBOM; what it adds is the package, the template that deploys
-// the package, and the checksums: the same bytes on every machine and day.
+// Lambda; what it adds is the package, its SBOM, the template that deploys the
+// package, and the checksums: the same bytes on every machine and day.
 //
 //	release FOLDER VERSION
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,10 +24,18 @@ func main() {
 	}
 }
 
-// complete reads the bootstrap and the SBOM in the folder, and the template in
-// the working directory.
+// complete reads the bootstrap in the folder; the template and the operator's
+// script in the working directory.
 func complete(folder, version string) error {
-	function, err := pack(filepath.Join(folder, "bootstrap"))
+	bootstrap, err := os.ReadFile(filepath.Join(folder, "bootstrap"))
+	if err != nil {
+		return err
+	}
+	function, err := pack(bootstrap)
+	if err != nil {
+		return err
+	}
+	bom, err := sbom(bootstrap, version)
 	if err != nil {
 		return err
 	}
@@ -41,19 +47,15 @@ func complete(folder, version string) error {
 	if err != nil {
 		return err
 	}
-	bom, err := os.ReadFile(filepath.Join(folder, "sbom.cdx.json"))
+	ops, err := os.ReadFile("docs/ops.sh")
 	if err != nil {
 		return err
 	}
-	if bom, err = portable(bom); err != nil {
-		return err
-	}
-
 	var sums strings.Builder
 	for _, file := range []struct {
 		name    string
 		content []byte
-	}{{"function.zip", function}, {"sbom.cdx.json", bom}, {"template.yaml", []byte(template)}} {
+	}{{"function.zip", function}, {"ops.sh", ops}, {"sbom.cdx.json", bom}, {"template.yaml", []byte(template)}} {
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(file.content), file.name)
 		if err := os.WriteFile(filepath.Join(folder, file.name), file.content, 0o644); err != nil {
 			return err
@@ -76,26 +78,4 @@ func released(template, version string) (string, error) {
 		template = strings.Replace(template, edit[0], edit[1], 1)
 	}
 	return template, nil
-}
-
-// portable returns the SBOM without the hashes of the program that wrote it,
-// which each machine builds for itself.
-func portable(bom []byte) ([]byte, error) {
-	var document map[string]any
-	if err := json.Unmarshal(bom, &document); err != nil {
-		return nil, fmt.Errorf("sbom.cdx.json: %w", err)
-	}
-	metadata, _ := document["metadata"].(map[string]any)
-	tools, _ := metadata["tools"].([]any)
-	for _, tool := range tools {
-		if tool, ok := tool.(map[string]any); ok {
-			delete(tool, "hashes")
-		}
-	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	err := encoder.Encode(document)
-	return out.Bytes(), err
 }

@@ -15,11 +15,7 @@ import (
 
 // pack returns the function's package: a zip of the program, its licence and
 // those of what it is built from. Order, modes and dates are fixed.
-func pack(program string) ([]byte, error) {
-	bootstrap, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
+func pack(bootstrap []byte) ([]byte, error) {
 	license, err := os.ReadFile("LICENSE")
 	if err != nil {
 		return nil, err

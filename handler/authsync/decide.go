@@ -2,106 +2,167 @@ package authsync
 
 import (
 	"strings"
-	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/endpoint"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-// list: first ask Datadog which auth methods there are, then decide again.
-const list report.Action = "list"
-
-// target is the auth method that a secret is to be written to.
-type target struct {
+// plan is the one write that a round is to make.
+type plan struct {
 	action report.Action
-	id     string // of the auth method; empty for create and list
-	pinned bool   // by the secret: if it does not exist, that is an error
-	own    bool   // no possession needs to be shown
+	id     string             // of the auth method; empty for a create
+	own    bool               // the record names it, so that no possession needs to be shown
+	before datadog.AuthMethod // as it is at Datadog; zero for a create
+	after  datadog.AuthMethod // as it will be
+	write  datadog.Write
+	left   string // the id of an auth method that the secret no longer pins
 }
 
-// subject is all that a decision is made of.
-type subject struct {
-	name       string // of the auth method, stated or by default
-	credential secretstore.Credential
-	record     secretstore.Record
-	changed    time.Time // the secret, last
-	listing    *datadog.Listing
-	show       bool // the auth method as it is, whatever the secret states
-	lostPOST   bool // of this sync
-	postedAt   int  // the listing's fetches before the first such POST
-}
-
-// decide names the auth method to write to, by the first of these that applies:
+// decide names the auth method to write to, by the first of these that applies. An id exists if it is listed, or if a
+// Get answered it.
 //
-//  1. the secret pins its own: update it;
-//  2. the secret pins another: take that over;
-//  3. one is recorded, and exists as far as the listing tells: update it;
-//  4. one has the name, and is what this sync's own POST must have made: update it;
-//  5. one has the name: take it over;
-//  6. the secret lacks what a create takes: secret_invalid;
-//  7. the name is a default and another auth method has this client_id and access_token_url: auth_method_mismatch, since
-//     a silent twin that no webhook uses is the worst outcome;
-//  8. none of these: create one.
-func decide(s subject) (target, error) {
-	c := s.credential
-	switch {
-	case c.AuthMethodID != "" && c.AuthMethodID == s.record.ID: // 1
-		return target{action: report.Update, id: c.AuthMethodID, pinned: true, own: true}, nil
-	case c.AuthMethodID != "": // 2
-		return target{action: report.Adopt, id: c.AuthMethodID, pinned: true}, nil
-	case s.record.ID != "" && !s.lacks(s.record.ID): // 3
-		return target{action: report.Update, id: s.record.ID, own: true}, nil
-	case s.listing.Fetches() == 0:
-		return target{action: list}, nil
+//	a. the secret pins an id: its own by the record, update it; another that exists, take it over; one that is gone:
+//	   auth_method_not_found;
+//	b. one is recorded, and exists: update it;
+//	c. one has the name: take it over;
+//	d. one is recorded, and is gone: auth_method_not_found, since no webhook would use a new one; datadog_unavailable
+//	   where the record may be newer than what Datadog shows;
+//	e. the secret lacks what a create takes: secret_invalid;
+//	f. the name is the default, and one has this client_id and access_token_url: auth_method_mismatch;
+//	g. create one.
+func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
+	c, record := snap.credential, snap.record
+	if snap.shared {
+		return plan{}, fault.New(fault.AuthMethodMismatch,
+			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
+			WithRetry(true).WithBrief("another secret records the same auth method").WithHint("Correct the tag of one of the two.")
 	}
-	if m, found := s.listing.Find(func(m datadog.AuthMethod) bool { return m.Name == s.name }); found { // 4, 5
-		made := s.lostPOST && m.Since > s.postedAt && m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL
-		return target{action: report.Adopt, id: m.ID, own: made}, nil
-	}
-	if missing := c.MissingToCreate(); len(missing) > 0 { // 6
-		return target{}, fault.New(fault.SecretInvalid,
-			"%s: required to create an auth method, and there is none to update", strings.Join(missing, ", "))
-	}
-	twin := func(m datadog.AuthMethod) bool {
+	pinned, pinExists := snap.methods[c.AuthMethodID]
+	recorded, recordExists := snap.methods[record.ID]
+	named, nameExists := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
+	twin, twinExists := find(snap.methods, func(m datadog.AuthMethod) bool {
 		return m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL
+	})
+	missing := c.MissingToCreate()
+	notYet := fault.New(fault.DatadogUnavailable, "Datadog does not show auth method %s yet", record.ID)
+	switch {
+	case c.AuthMethodID != "" && pinExists: // a
+		p, err := planUpdate(snap, pinned, urls, verified)
+		if record.ID != c.AuthMethodID {
+			p.left = record.ID
+		}
+		return p, err
+	case c.AuthMethodID != "" && c.AuthMethodID == record.ID && !snap.gone(): // a
+		return plan{}, notYet
+	case c.AuthMethodID != "": // a
+		return plan{}, fault.New(fault.AuthMethodNotFound,
+			"the secret pins auth method %s, which does not exist at Datadog", c.AuthMethodID)
+	case record.ID != "" && recordExists: // b
+		return planUpdate(snap, recorded, urls, verified)
+	case nameExists: // c
+		return planUpdate(snap, named, urls, verified)
+	case record.ID != "" && !snap.gone(): // d
+		return plan{}, notYet
+	case record.ID != "": // d
+		return plan{}, fault.New(fault.AuthMethodNotFound,
+			"auth method %s was deleted at Datadog: remove the tag %s to have a new one made, then attach that to your webhooks",
+			record.ID, secretstore.RecordTag).WithBrief("its auth method was deleted at Datadog").
+			WithHint("Take the tag " + secretstore.RecordTag + " off the secret; then attach the new one to your webhooks.")
+	case len(missing) > 0: // e
+		return plan{}, fault.New(fault.SecretInvalid,
+			"%s: required to create an auth method, and there is none to update", strings.Join(missing, ", "))
+	case c.Name == "" && twinExists: // f
+		return plan{}, fault.New(fault.AuthMethodMismatch, "auth method %s already has this client_id and access_token_url: "+
+			"pin it with auth_method_id, or state a name to create another", twin.ID).
+			WithBrief("another auth method has this client_id and access_token_url").
+			WithHint("Pin that with auth_method_id, or state a name to create another.")
 	}
-	if m, found := s.listing.Find(twin); found && c.Name == "" { // 7
-		return target{}, fault.New(fault.AuthMethodMismatch,
-			"auth method %s already has this client_id and access_token_url: pin it with auth_method_id, or state a name to create another", m.ID)
-	}
-	return target{action: report.Create}, nil // 8
+	p := plan{action: report.Create, write: writeOf(c)} // g
+	p.write.Name = snap.name
+	p.after = p.before.With(p.write)
+	return p, nil
 }
 
-// lacks reports whether the listing tells that there is no such auth method. What the secret says may be newer.
-func (s subject) lacks(id string) bool {
-	_, found := s.listing.Get(id)
-	return !found && s.listing.NewerThan(s.changed)
+func find(methods map[string]datadog.AuthMethod, is func(datadog.AuthMethod) bool) (found datadog.AuthMethod, ok bool) {
+	for _, m := range methods {
+		if is(m) && (!ok || m.ID < found.ID) {
+			found, ok = m, true
+		}
+	}
+	return found, ok
 }
 
-// without is s after the auth method with id turned out not to exist.
-func (s subject) without(id string) subject {
-	s.listing.Remove(id)
-	if s.record.ID == id {
-		s.record.ID, s.record.Digest = "", ""
+func writeOf(c secretstore.Credential) datadog.Write {
+	return datadog.Write{Name: c.Name, AccessTokenURL: c.AccessTokenURL, ClientID: c.ClientID,
+		ClientSecret: c.ClientSecret, Audience: c.Audience, Scope: c.Scope}
+}
+
+// planUpdate plans to update m, or to take it over where the record does not name it, if the secret may.
+func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verified bool) (plan, error) {
+	c, record := snap.credential, snap.record
+	p := plan{action: report.Update, id: m.ID, own: record.ID == m.ID, before: m, write: writeOf(c)}
+	if !p.own || record.Version == "" { // an operator's tag
+		p.action = report.Adopt
 	}
-	return s
+	p.after = m.With(p.write)
+	p.write.AccessTokenURL = p.after.AccessTokenURL // whoever edits it meanwhile must not get the secret
+	if !p.own {
+		if err := possession(c, m, verified); err != nil {
+			return p, err
+		}
+	}
+	return p, mayUseURL(c, record, m, urls)
 }
 
 // possession judges, by what the secret states, whether it may take over m: by name only with client_id and
-// access_token_url equal, by a pin with neither stated otherwise. So nobody who may write one secret can redirect what
-// another's credential opens, and no secret is sent to a URL that a name led to.
-func possession(c secretstore.Credential, m datadog.AuthMethod, pinned bool) error {
-	differs := c.ClientID != "" && c.ClientID != m.ClientID || c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL
-	stated := c.ClientID != "" && c.AccessTokenURL != ""
-	if !differs && (stated || pinned) {
-		return nil
+// access_token_url equal, by a pin with neither stated otherwise. So whoever may write one secret can neither redirect
+// nor overwrite what another's credential opens.
+func possession(c secretstore.Credential, m datadog.AuthMethod, verified bool) error {
+	otherClient := c.ClientID != "" && c.ClientID != m.ClientID
+	differs := otherClient || c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL
+	states := c.ClientID != "" && c.AccessTokenURL != ""
+	switch {
+	case differs || !states && c.AuthMethodID == "":
+		return notPossessed(m.ID, "the secret does not state the client_id and access_token_url that it has").
+			WithRetry(!differs)
+	case !verified:
+		return notPossessed(m.ID, "verification is off, so nothing shows that the secret opens it").WithRetry(true)
 	}
-	return notPossessed(m.ID, "the secret does not state the client_id and access_token_url that it has").WithRetry(!differs)
+	return nil
 }
 
 func notPossessed(id, why string) *fault.Error {
-	return fault.New(fault.AuthMethodMismatch, "auth method %s is not this secret's by its record, and %s: whoever operates the auth method can set the tag %s to id=%s",
-		id, why, secretstore.RecordTag, id)
+	return fault.New(fault.AuthMethodMismatch, "auth method %s is not this secret's by its record, and %s: "+
+		"whoever operates the auth method can set the tag %s to id=%s", id, why, secretstore.RecordTag, id).
+		WithBrief("it may not take over an auth method: " + why)
+}
+
+// mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
+// not state. Such a URL counts only while the auth method is as recorded: whoever edits it does not get the next secret.
+func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
+	if c.AccessTokenURL != "" { // ParseCredential asked
+		return nil
+	}
+	why := ""
+	if err := urls.Check(m.AccessTokenURL); err != nil {
+		why = err.Error()
+	}
+	if m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL {
+		why = "repeats a secret value"
+	}
+	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
+	if edited {
+		why = "may be another than recorded, since the auth method was edited"
+	}
+	if why == "" {
+		return nil
+	}
+	return fault.New(fault.AuthMethodMismatch, "the access_token_url of auth method %s %s: "+
+		"state access_token_url in the secret, or set the tag %s to id=%s to accept what is there",
+		m.ID, why, secretstore.RecordTag, m.ID).
+		WithBrief("the access_token_url at Datadog " + why).WithHint("State access_token_url in the secret.").
+		WithRetry(edited) // by another invocation, perhaps, which has yet to record it
 }

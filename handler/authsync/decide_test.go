@@ -1,137 +1,143 @@
 package authsync
 
 import (
-	"context"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/endpoint"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
 const (
-	idA = "aaaaaaaa-0000-4000-8000-000000000001"
-	idB = "bbbbbbbb-0000-4000-8000-000000000002"
-	url = "https://idp.example.com/oauth2/token"
+	idA      = "aaaaaaaa-0000-4000-8000-000000000001"
+	idB      = "bbbbbbbb-0000-4000-8000-000000000002"
+	tokenURL = "https://idp.example.com/oauth2/token"
+	version1 = "00000000-0000-4000-8000-000000000001"
+	version2 = "00000000-0000-4000-8000-000000000002"
 )
 
+var now = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+func method(id, name string) datadog.AuthMethod {
+	return datadog.AuthMethod{ID: id, Name: name, ClientID: "client", AccessTokenURL: tokenURL}
+}
+
+func snapshotOf(c secretstore.Credential, r secretstore.Record, methods ...datadog.AuthMethod) snapshot {
+	c.ClientSecret = sensitive.New("canary-client-secret")
+	snap := snapshot{at: now, version: version1, credential: c, record: r, name: "payments", methods: map[string]datadog.AuthMethod{}}
+	if c.Name != "" {
+		snap.name = c.Name
+	}
+	for _, m := range methods {
+		snap.methods[m.ID] = m
+	}
+	return snap
+}
+
 func TestDecide(t *testing.T) {
-	full := secretstore.Credential{ClientID: "client", AccessTokenURL: url}
-	named, pinned := full, full
-	named.Name, pinned.AuthMethodID = "payments", idA
+	full := secretstore.Credential{ClientID: "client", AccessTokenURL: tokenURL}
 	bare := secretstore.Credential{}
-	mine := datadog.AuthMethod{ID: idA, Name: "payments", ClientID: "client", AccessTokenURL: url}
-	foreign := datadog.AuthMethod{ID: idB, Name: "payments", ClientID: "another client", AccessTokenURL: url}
-	twin := datadog.AuthMethod{ID: idB, Name: "another name", ClientID: "client", AccessTokenURL: url}
-	elsewhere := twin
-	elsewhere.AccessTokenURL = "https://other.example.com/token"
-	none := []datadog.AuthMethod{}
+	with := func(c secretstore.Credential, edit func(*secretstore.Credential)) secretstore.Credential {
+		edit(&c)
+		return c
+	}
+	pin := func(c secretstore.Credential, id string) secretstore.Credential {
+		return with(c, func(c *secretstore.Credential) { c.AuthMethodID = id })
+	}
+	recorded := func(m datadog.AuthMethod, age time.Duration) secretstore.Record {
+		return secretstore.Record{ID: m.ID, Version: version2, At: now.Add(-age), Digest: m.Digest(), State: secretstore.Settled}
+	}
+	tag := secretstore.Record{ID: idA}
+	a, b := method(idA, "payments"), method(idB, "other")
+	otherClient := a
+	otherClient.ClientID = "another"
+	thiefs := a
+	thiefs.AccessTokenURL = "https://127.0.0.1/token"
+	edited := a
+	edited.Scope = "edited"
+	otherURL := with(full, func(c *secretstore.Credential) { c.AccessTokenURL = "https://login.example.net/token" })
 
 	for _, c := range []struct {
-		name       string
-		credential secretstore.Credential
-		recorded   string
-		listed     []datadog.AuthMethod // nil: not listed
-		posted     bool                 // before that, and the answer was lost
-		young      bool                 // the secret changed after the listing began
-		want       target
-		refused    fault.Code
+		name   string
+		snap   snapshot
+		action report.Action
+		id     string
+		own    bool
+		code   fault.Code
+		retry  bool
+		says   string
 	}{
-		{name: "1 pins its own", credential: pinned, recorded: idA, want: target{action: report.Update, id: idA, pinned: true, own: true}},
-		{name: "1 pins its own, which is not listed", credential: pinned, recorded: idA, listed: none, want: target{action: report.Update, id: idA, pinned: true, own: true}},
-		{name: "2 pins one, and none is recorded", credential: pinned, want: target{action: report.Adopt, id: idA, pinned: true}},
-		{name: "2 pins another than is recorded", credential: pinned, recorded: idB, want: target{action: report.Adopt, id: idA, pinned: true}},
-		{name: "3 recorded", credential: full, recorded: idB, want: target{action: report.Update, id: idB, own: true}},
-		{name: "3 recorded, and listed", credential: full, recorded: idB, listed: []datadog.AuthMethod{mine, twin}, want: target{action: report.Update, id: idB, own: true}},
-		{name: "3 recorded, only a client secret", credential: bare, recorded: idB, want: target{action: report.Update, id: idB, own: true}},
-		{name: "3 recorded after the listing", credential: full, recorded: idB, listed: none, young: true, want: target{action: report.Update, id: idB, own: true}},
-		{name: "3 recorded, and not listed", credential: full, recorded: idB, listed: none, want: target{action: report.Create}},
-		{name: "3 recorded, not listed, but its name is", credential: full, recorded: idB, listed: []datadog.AuthMethod{mine}, want: target{action: report.Adopt, id: idA}},
-		{name: "the listing is needed", credential: full, want: target{action: list}},
-		{name: "4 made by a POST whose answer was lost", credential: full, listed: []datadog.AuthMethod{mine}, posted: true, want: target{action: report.Adopt, id: idA, own: true}},
-		{name: "4 not made by it: another client", credential: full, listed: []datadog.AuthMethod{foreign}, posted: true, want: target{action: report.Adopt, id: idB}},
-		{name: "5 a name", credential: full, listed: []datadog.AuthMethod{twin, mine}, want: target{action: report.Adopt, id: idA}},
-		{name: "5 a name, another client", credential: named, listed: []datadog.AuthMethod{foreign}, want: target{action: report.Adopt, id: idB}},
-		{name: "6 nothing to update, no client_id", credential: bare, listed: []datadog.AuthMethod{twin}, refused: fault.SecretInvalid},
-		{name: "6 no token endpoint", credential: secretstore.Credential{ClientID: "client"}, listed: none, refused: fault.SecretInvalid},
-		{name: "7 a twin under a default name", credential: full, listed: []datadog.AuthMethod{twin}, refused: fault.AuthMethodMismatch},
-		{name: "7 a twin is wanted under a stated name", credential: named, listed: []datadog.AuthMethod{twin}, want: target{action: report.Create}},
-		{name: "7 the same client_id elsewhere is no twin", credential: full, listed: []datadog.AuthMethod{elsewhere}, want: target{action: report.Create}},
-		{name: "8 nothing there", credential: full, listed: none, want: target{action: report.Create}},
+		{"a: pinned and recorded", snapshotOf(pin(full, idA), recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
+		{"a: pinned, another recorded", snapshotOf(pin(full, idB), recorded(a, time.Hour), a, b), report.Adopt, idB, false, "", false, ""},
+		{"a: pinned, and stating nothing", snapshotOf(pin(bare, idB), secretstore.Record{}, b), report.Adopt, idB, false, "", false, ""},
+		{"a: pinned, stating another client", snapshotOf(pin(full, idA), secretstore.Record{}, otherClient), "", "", false, fault.AuthMethodMismatch, false, "tag"},
+		{"a: pinned, stating another URL", snapshotOf(pin(otherURL, idA), secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, false, "tag"},
+		{"a: pinned, and gone", snapshotOf(pin(full, idA), secretstore.Record{}, b), "", "", false, fault.AuthMethodNotFound, false, "pins"},
+		{"a: pinned, recorded a moment ago, and gone", snapshotOf(pin(full, idA), recorded(a, 0), b), "", "", false, fault.DatadogUnavailable, true, "yet"},
+		{"a: pinned, recorded 10 min ago, and gone", snapshotOf(pin(full, idA), recorded(a, 10*time.Minute), b), "", "", false, fault.AuthMethodNotFound, false, "pins"},
+		{"b: recorded", snapshotOf(full, recorded(a, time.Hour), a, b), report.Update, idA, true, "", false, ""},
+		{"b: recorded, and one of the name", snapshotOf(full, recorded(b, time.Hour), a, b), report.Update, idB, true, "", false, ""},
+		{"b: recorded, with a new client and URL", snapshotOf(otherURL, recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
+		{"b: an operator's tag", snapshotOf(bare, tag, otherClient), report.Adopt, idA, true, "", false, ""},
+		{"b: a client secret alone", snapshotOf(bare, recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
+		{"b: the same, edited since", snapshotOf(bare, recorded(a, time.Hour), edited), "", "", false, fault.AuthMethodMismatch, true, "edited"},
+		{"b: stating the URL, edited since", snapshotOf(full, recorded(a, time.Hour), edited), report.Update, idA, true, "", false, ""},
+		{"b: an operator's tag on a URL that may not be called", snapshotOf(bare, tag, thiefs), "", "", false, fault.AuthMethodMismatch, false, "access_token_url"},
+		{"c: one of the name", snapshotOf(full, secretstore.Record{}, a, b), report.Adopt, idA, false, "", false, ""},
+		{"c: one of the stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "other" }), secretstore.Record{}, a, b), report.Adopt, idB, false, "", false, ""},
+		{"c: one of the name, recorded gone", snapshotOf(full, recorded(b, time.Hour), a), report.Adopt, idA, false, "", false, ""},
+		{"c: of another client", snapshotOf(full, secretstore.Record{}, otherClient), "", "", false, fault.AuthMethodMismatch, false, "state"},
+		{"c: of another URL", snapshotOf(otherURL, secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, false, "state"},
+		{"c: stating no URL", snapshotOf(with(full, func(c *secretstore.Credential) { c.AccessTokenURL = "" }), secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, true, "state"},
+		{"c: stating no client", snapshotOf(with(full, func(c *secretstore.Credential) { c.ClientID = "" }), secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, true, "state"},
+		{"d: recorded and gone", snapshotOf(full, recorded(a, 10*time.Minute)), "", "", false, fault.AuthMethodNotFound, false, "attach"},
+		{"d: recorded a little less than 10 min ago", snapshotOf(full, recorded(a, 10*time.Minute-time.Nanosecond)), "", "", false, fault.DatadogUnavailable, true, "yet"},
+		{"d: an operator's tag of what is gone", snapshotOf(full, tag), "", "", false, fault.AuthMethodNotFound, false, "attach"},
+		{"e: nothing to update", snapshotOf(bare, secretstore.Record{}, b), "", "", false, fault.SecretInvalid, false, "client_id, access_token_url"},
+		{"f: another has the client", snapshotOf(full, secretstore.Record{}, b), "", "", false, fault.AuthMethodMismatch, false, idB},
+		{"g: the same, with a stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "new" }), secretstore.Record{}, b), report.Create, "", false, "", false, ""},
+		{"g: nothing there", snapshotOf(full, secretstore.Record{}), report.Create, "", false, "", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := subject{name: "payments", credential: c.credential, record: secretstore.Record{ID: c.recorded},
-				listing: listingOf(c.listed), changed: began.Add(-time.Hour), lostPOST: c.posted}
-			if c.young {
-				s.changed = began.Add(-time.Second)
-			}
-			got, err := decide(s)
-			if c.refused != "" {
-				if !fault.Is(err, c.refused) || fault.From(err).Retryable {
-					t.Fatalf("decide = %v, %v; want %s, permanently", got, err, c.refused)
+			p, err := decide(c.snap, endpoint.Rule{}, true)
+			if err != nil {
+				e := fault.From(err)
+				if e.Code != c.code || e.Retryable != c.retry || !strings.Contains(e.Message, c.says) {
+					t.Errorf("%v, retryable %v; want %s, %v, saying %q", e, e.Retryable, c.code, c.retry, c.says)
 				}
 				return
 			}
-			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(target{})); err != nil || diff != "" {
-				t.Errorf("decide: %v (-want +got):\n%s", err, diff)
+			if c.code != "" || p.action != c.action || p.id != c.id || p.own != c.own {
+				t.Errorf("%s of %q, own %v; want %s of %q, %v, %s", p.action, p.id, p.own, c.action, c.id, c.own, c.code)
+			}
+			if p.write.AccessTokenURL == "" || p.write.AccessTokenURL != p.after.AccessTokenURL {
+				t.Errorf("the write states %q, which is not what will be verified: %q", p.write.AccessTokenURL, p.after.AccessTokenURL)
 			}
 		})
 	}
-}
 
-var began = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-
-// listingOf began at began, unless it is not fetched.
-func listingOf(methods []datadog.AuthMethod) *datadog.Listing {
-	l := datadog.NewListing(func(context.Context) ([]datadog.AuthMethod, error) { return methods, nil }, func() time.Time { return began })
-	if methods != nil {
-		_ = l.Load(context.Background())
+	shared := snapshotOf(full, recorded(a, time.Hour), a)
+	shared.shared = true
+	if _, err := decide(shared, endpoint.Rule{}, true); !fault.Is(err, fault.AuthMethodMismatch) || !fault.From(err).Retryable {
+		t.Errorf("shared: %v", err)
 	}
-	return l
-}
-
-func TestPossession(t *testing.T) {
-	m := datadog.AuthMethod{ID: idA, Name: "payments", ClientID: "client", AccessTokenURL: url}
-	for _, c := range []struct {
-		name          string
-		id, url       string // stated
-		named, pinned int    // may it, by name and by pin?
-	}{
-		{"both equal", "client", url, yes, yes},
-		{"neither stated", "", "", notYet, yes},
-		{"only the client", "client", "", notYet, yes},
-		{"only the URL", "", url, notYet, yes},
-		{"another client", "thief", url, no, no},
-		{"another URL", "client", "https://thief.example.com/token", no, no},
-		{"another URL, no client", "", "https://thief.example.com/token", no, no},
-		{"another client, no URL", "thief", "", no, no},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			credential := secretstore.Credential{ClientID: c.id, AccessTokenURL: c.url}
-			if got := may(possession(credential, m, false)); got != c.named {
-				t.Errorf("by name: %d", got)
-			}
-			if got := may(possession(credential, m, true)); got != c.pinned {
-				t.Errorf("by pin: %d", got)
-			}
-		})
+	for name, snap := range map[string]snapshot{"name": snapshotOf(full, secretstore.Record{}, a), "pin": snapshotOf(pin(full, idA), secretstore.Record{}, a)} {
+		if _, err := decide(snap, endpoint.Rule{}, false); !fault.Is(err, fault.AuthMethodMismatch) || !fault.From(err).Retryable {
+			t.Errorf("a take-over by %s with verification off: %v", name, err)
+		}
 	}
-}
-
-const no, notYet, yes = 0, 1, 2 // permanently refused, retryable, allowed
-
-func may(err error) int {
-	switch {
-	case err == nil:
-		return yes
-	case fault.Is(err, fault.AuthMethodMismatch) && fault.From(err).Retryable:
-		return notYet
-	case fault.Is(err, fault.AuthMethodMismatch):
-		return no
+	if _, err := decide(snapshotOf(bare, tag, a), endpoint.Rule{}, false); err != nil {
+		t.Errorf("an operator's tag with verification off: %v", err)
 	}
-	return -1
+	if p, _ := decide(snapshotOf(pin(full, idB), recorded(a, time.Hour), a, b), endpoint.Rule{}, true); p.left != idA {
+		t.Errorf("leaves %q", p.left)
+	}
+	if p, _ := decide(snapshotOf(pin(full, idA), recorded(a, time.Hour), a), endpoint.Rule{}, true); p.left != "" {
+		t.Errorf("leaves %q", p.left)
+	}
 }

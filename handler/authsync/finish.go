@@ -3,9 +3,8 @@ package authsync
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -14,156 +13,125 @@ import (
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-// grace is how long after AWSCURRENT moved a retryable failure is told to nobody: an identity provider may honour a new
-// client secret minutes late.
-const grace = 150 * time.Second
-
-// Finish records what came of a push and publishes it. News is published first and recorded after, so that it may be told
-// twice and never not at all; the rest goes out at once.
-func (s *Syncer) Finish(ctx context.Context, a Attempt) report.Result {
-	stop := a.step("finish")
-	if a.Error != nil {
-		s.finishFailure(ctx, &a)
-	} else {
-		s.finishSuccess(ctx, &a)
+// finish publishes the result if it is news, then writes the record: news is delivered at least once.
+func (s *Syncer) finish(ctx context.Context, req Request, started time.Time, rounds []round, end ending) report.Result {
+	now := s.Now()
+	last := rounds[len(rounds)-1]
+	res := newResult(req, s.Site, s.Checker != nil, rounds, end)
+	res.DurationMs = now.Sub(started).Milliseconds()
+	if req.DryRun || last.snapshot.skip != "" || end.err != nil && !fault.Counts(end.err) {
+		res.Retry = end.err != nil && end.err.Retryable
+		return summarised(res)
 	}
-	if a.Unpublished != nil {
-		a.Warn("this result could not be published: " + a.Unpublished.Message)
+	old := lastRead(rounds)
+	if end.err != nil {
+		return s.finishFailure(ctx, req, res, rounds, end, old, now)
 	}
-	stop()
-	return a.Result
+	return s.finishSuccess(ctx, req, res, rounds, old, now)
 }
 
-// finishFailure tells of a failure that counts (that of a dry run does not), if it is news, and what it leaves at Datadog.
-func (s *Syncer) finishFailure(ctx context.Context, a *Attempt) {
-	if a.DryRun || !report.Counts(a.Error) {
-		a.Retry = a.Error.Retryable
-		a.Summarise()
-		return
-	}
-	before := a.seen.Record
-	told := false
-	if !a.Quiet {
-		work, cancel := WithReserve(ctx)
-		defer cancel()
-		a.Held = s.heldCredential(work, a)
-		a.decided = a.now() // which took its time: a success meanwhile was told before this
-		a.Summarise()
-		a.Retry = a.inGrace(before)
-		told = a.isNews(before) && s.publish(ctx, a)
-	}
-	next := before
-	if a.done != nil {
-		next = a.done.dated(a.decided, before)
-	}
-	if told && a.looked {
-		next = a.failing(next, s.Site)
-	}
-	s.record(ctx, a, before, next)
-}
-
-// inGrace reports whether a failure may end by itself, as far as nobody knows better: it is retryable, AWSCURRENT moved
-// less than 150 s ago, and the secret did not fail before, or not other than by this very failure.
-func (a *Attempt) inGrace(r secretstore.Record) bool {
-	moved := a.req.Event.Time
-	if a.req.Trigger.Type == report.TriggerReconcile {
-		moved = a.seen.LastChanged
-	}
-	young := !moved.IsZero() && a.decided.Sub(moved) < grace
-	return a.Error.Retryable && young && (r.Failing == "" || r.Lost && r.Failing == a.Error.Code)
-}
-
-// isNews reports whether a failure is to be told: it is past its grace, or what Datadog holds is found to be rejected.
-// A reconcile does not tell again what is recorded.
-func (a *Attempt) isNews(r secretstore.Record) bool {
-	lost := a.Held != nil && a.Held.Verification == tokencheck.Rejected
-	worse := lost && !r.Lost
-	if a.req.Trigger.Type == report.TriggerReconcile && r.Failing == a.Error.Code {
-		return worse
-	}
-	return !a.inGrace(r) || worse
-}
-
-// failing is r with the failure that was told.
-func (a *Attempt) failing(r secretstore.Record, site string) secretstore.Record {
-	if r.Failing == "" {
-		r.Since = a.decided.UTC().Truncate(time.Second)
-	}
-	r.Lost = r.Lost || a.Held != nil && a.Held.Verification == tokencheck.Rejected
-	r.Failing, r.State, r.Site = a.Error.Code, "", site
-	return r
-}
-
-// finishSuccess tells of a success. It is news after a failure, and where it settles: then the record says so only if
-// consumers were told.
-func (s *Syncer) finishSuccess(ctx context.Context, a *Attempt) {
-	if a.done == nil { // skipped
-		a.Summarise()
-		return
-	}
-	before := a.seen.Record
-	if before.Failing != "" {
-		a.Recovered = &report.Failure{Code: before.Failing, Since: before.Since}
-	}
-	a.PreviousSecretSafeToRevoke = a.Outcome == report.Settled && a.verdict.Outcome == tokencheck.Accepted
-	a.Summarise()
-	next := a.done.dated(a.decided, secretstore.Record{})
-	again := a.done.dated(before.At, secretstore.Record{})
-	if again == before && again.State == secretstore.Pushed && !a.seen.LastChanged.After(before.At.Add(RecordGrace)) {
-		next = before // pushed once more, and nothing moved: it settles no later for that
-	}
-	switch {
-	case a.Recovered != nil || a.Outcome == report.Settled:
-		if !s.publish(ctx, a) {
-			a.done.record.State = secretstore.Pushed
-			next = a.done.dated(a.decided, before)
+func (s *Syncer) finishFailure(ctx context.Context, req Request, res report.Result, rounds []round, end ending,
+	old secretstore.Secret, now time.Time) report.Result {
+	next := old.Record
+	if w := lastWrite(rounds); w != nil {
+		first := func(r round) bool { return r.written != nil && r.plan.action != report.Update }
+		if next = recordAfter(w, old, "", false, now); slices.ContainsFunc(rounds, first) {
+			next = unpublished(next)
 		}
-		s.record(ctx, a, before, next)
-	case a.Quiet || next.State == secretstore.Unproven:
-		s.record(ctx, a, before, next)
+		next = withFailure(next, old.Record)
+	}
+	looked := rounds[len(rounds)-1].look != nil
+	if looked || lastWrite(rounds) != nil {
+		next.Refused = refusedAfter(rounds, next.Refused)
+	}
+	if req.Run.Owns(end.err) {
+		return s.record(ctx, summarised(res), old, next)
+	}
+	tell, known := toTell(end.err, next, end.held, req.Event, now)
+	res = summarised(res)
+	if tell {
+		res = s.publish(ctx, res, now)
+	}
+	young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
+	res.Retry = end.err.Retryable && young || !res.Told && !known
+	if looked {
+		next = recordFailure(next, end.err, end.held, res.Told, now, s.Site)
+	}
+	return s.record(ctx, res, old, next)
+}
+
+func (s *Syncer) finishSuccess(ctx context.Context, req Request, res report.Result, rounds []round,
+	old secretstore.Secret, now time.Time) report.Result {
+	w, last := lastWrite(rounds), rounds[len(rounds)-1]
+	verdict := last.verification.Outcome
+	reconcile := req.Trigger.Type == report.TriggerReconcile
+	next := recordAfter(w, old, verdict, reconcile && len(rounds) == 1, now)
+	next.Refused = refusedAfter(rounds, next.Refused)
+	was := old.Record
+	settled := next.State == secretstore.Settled && was.State != secretstore.Settled
+	if settled && res.Outcome == report.Updated {
+		res.Outcome, res.PreviousSecretSafeToRevoke = report.Settled, verdict == tokencheck.Accepted
+	}
+	told := was.State == secretstore.Failing || was.State == secretstore.Lost
+	if told && verdict != tokencheck.Inconclusive {
+		res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
+	}
+	found := last.snapshot.secret.Record.Version // before another invocation wrote, and perhaps could not publish
+	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && found == was.Version &&
+		was.Digest == last.plan.before.Digest()
+	refresh := reconcile && asRecorded && !was.Fails() && !settled
+	res = summarised(res)
+	if refresh {
+		return s.record(ctx, res, old, next)
+	}
+	res = s.publish(ctx, res, now)
+	switch {
+	case res.Told:
+	case settled:
+		next = was
+	case res.Outcome == report.Created || res.Outcome == report.Adopted:
+		next = withFailure(unpublished(next), was)
 	default:
-		var both errgroup.Group
-		event := *a
-		both.Go(func() error { s.publish(ctx, &event); return nil })
-		s.record(ctx, a, before, next)
-		_ = both.Wait()
-		a.Unpublished, a.Told = event.Unpublished, event.Told
+		next = withFailure(next, was)
 	}
+	return s.record(ctx, res, old, next)
 }
 
-// dated is the record of a write, with the failure that before tells of.
-func (d done) dated(at time.Time, before secretstore.Record) secretstore.Record {
-	r := d.record
-	r.At = at
-	if before.Failing != "" {
-		r.State, r.Failing, r.Lost, r.Since = "", before.Failing, before.Lost, before.Since
-	}
-	return r
+func summarised(res report.Result) report.Result {
+	res.Summary = report.Summary(res)
+	return res
 }
 
-// record writes next on the secret where it differs from what is there: tags are rate-limited, and move LastChangedDate.
-func (s *Syncer) record(ctx context.Context, a *Attempt, before, next secretstore.Record) {
-	a.Record = before
-	if next == before {
-		return
-	}
-	if err := s.Secrets.Record(ctx, a.Secret.ARN, next); err != nil {
-		a.RecordFailed = true
-		a.Warn("this result could not be recorded on the secret: " + fault.From(err).Message)
-		return
-	}
-	a.Record = next
-}
-
-// publish puts the result on the bus, and reports whether it is there.
-func (s *Syncer) publish(ctx context.Context, a *Attempt) bool {
-	detail, err := json.Marshal(a.Result)
+// publish puts res on the bus, in time to leave a second for the record.
+func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) report.Result {
+	ctx, cancel := before(ctx, recordReserve)
+	defer cancel()
+	detail, err := json.Marshal(res)
 	if err == nil {
-		err = s.Bus.Publish(ctx, eventbus.Event{DetailType: a.DetailType(), Detail: detail, Resource: a.Secret.ARN, Time: a.decided})
+		err = s.Bus.Publish(ctx, eventbus.Event{DetailType: res.DetailType(), Detail: detail,
+			Resource: res.Secret.ARN, Time: decided})
 	}
-	if err != nil {
-		a.Unpublished = fault.From(err)
+	if res.Told = err == nil; !res.Told {
+		res.Unpublished = fault.From(err)
+		res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
 	}
-	a.Told = err == nil
-	return a.Told
+	return res
+}
+
+// record writes next on the secret where it differs from old: tags are rate-limited, and move LastChangedDate.
+func (s *Syncer) record(ctx context.Context, res report.Result, old secretstore.Secret,
+	next secretstore.Record) report.Result {
+	if old.ARN == "" {
+		return res
+	}
+	if res.Record = &old.Record; next.String() == old.Record.String() {
+		return res
+	}
+	if err := s.Secrets.Record(ctx, old.ARN, next); err != nil {
+		res.RecordFailed = true
+		res.Warnings = append(res.Warnings, "this result could not be recorded on the secret: "+fault.From(err).Message)
+		return res
+	}
+	res.Record = &next
+	return res
 }

@@ -3,76 +3,74 @@ package authsync
 import (
 	"context"
 
-	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-// heldCredential finds out whether what Datadog holds still works: rejected means that alerts are being lost now. It is
-// nil where nothing is recorded, and with verification off.
-func (s *Syncer) heldCredential(ctx context.Context, a *Attempt) *report.Held {
-	r := a.seen.Record
-	if a.done != nil {
-		r = a.done.record // and not the one before
-	}
-	if r.VersionID == "" || s.Checker == nil {
+// heldCredential finds out, after a round that failed, whether what Datadog holds still works: rejected means that
+// alerts are being lost now. It is nil where no write is recorded, and with verification off unless the auth method is
+// gone. Snapshot and look may both be stale, so it waits until the look comes 5 s after the snapshot before it says for
+// the first time that a secret is lost.
+func (s *Syncer) heldCredential(ctx context.Context, r *round) *report.Held {
+	record := r.snapshot.record
+	if record.Version == "" || s.Checker == nil && !r.snapshot.gone() {
 		return nil
 	}
-	return &report.Held{VersionID: r.VersionID, Verification: s.judgeHeld(ctx, a, r)}
+	r.heldVersion, r.held = r.snapshot.secret.VersionOf(record), s.judgeHeld(ctx, *r)
+	held := &report.Held{VersionID: r.heldVersion, Verification: r.held.Outcome}
+	if held.Verification != tokencheck.Rejected || record.State == secretstore.Lost {
+		return held
+	}
+	if !s.outwait(ctx, r.snapshot) {
+		held.Verification = tokencheck.Inconclusive
+	}
+	return held
+}
+
+// outwait returns 5 s after the snapshot, and reports whether there was time for it.
+func (s *Syncer) outwait(ctx context.Context, snap snapshot) bool {
+	wait := sureAfter - s.Now().Sub(snap.at)
+	return wait <= 0 || sleep(ctx, wait)
 }
 
 // judgeHeld goes by the first of these that applies:
 //
-//  1. it was rejected before, as recorded: rejected;
-//  2. the secret pins another auth method: inconclusive;
-//  3. the auth method is gone: rejected;
-//  4. it cannot be looked at, or is not as recorded: inconclusive;
-//  5. it is what this push just verified, as it stands at Datadog: that verdict;
-//  6. the client secret of the recorded version cannot be read, or not be sent there: inconclusive;
-//  7. what the token endpoint says, where every style that was tried was answered.
-func (s *Syncer) judgeHeld(ctx context.Context, a *Attempt, r secretstore.Record) tokencheck.Outcome {
-	pin := a.plan.subject.credential.AuthMethodID
+//  1. the secret pins another auth method: inconclusive;
+//  2. the auth method is gone: rejected;
+//  3. it is not listed, or not as recorded: inconclusive;
+//  4. it has what this round verified: that verdict;
+//  5. the client secret of the recorded version cannot be read, or not be sent there: inconclusive;
+//  6. what the token endpoint says.
+func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
+	unknown := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}}
+	record, pin := r.snapshot.record, r.snapshot.credential.AuthMethodID
+	m, listed := r.snapshot.methods[record.ID]
 	switch {
-	case r.Lost: // 1
-		return tokencheck.Rejected
-	case pin != "" && pin != r.ID: // 2
-		return tokencheck.Inconclusive
+	case pin != "" && pin != record.ID: // 1
+		return unknown
+	case r.snapshot.gone(): // 2
+		return verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Rejected}}
+	case !listed || m.Digest() != record.Digest: // 3
+		return unknown
 	}
-	m, err := a.plan.before, error(nil)
-	if m.ID != r.ID || a.done != nil { // what was planned on is not what this push left
-		m, err = s.authMethod(ctx, subject{listing: a.known.Listing, changed: a.seen.LastChanged}, r.ID)
+	asked := r.verification.request
+	if record.IsOf(r.snapshot.version) && r.verification.Outcome != "" && requestOf(m, asked.ClientSecret) == asked { // 4
+		return r.verification
 	}
-	if datadog.IsGone(err) { // unless whoever answers 404 to everything, and is not Datadog, says so
-		listErr := a.known.Listing.Load(ctx)
-		_, shown := a.known.Listing.Get(r.ID)
-		if listErr != nil || shown {
-			return tokencheck.Inconclusive // 4
-		}
+	id := r.snapshot.secret.VersionOf(record)
+	if id == "" {
+		return unknown // 5
 	}
-	switch {
-	case datadog.IsGone(err): // 3
-		return tokencheck.Rejected
-	case err != nil || m.Digest() != r.Digest: // 4
-		return tokencheck.Inconclusive
-	case r.VersionID == a.Secret.VersionID && a.verdict.Outcome != "" && requestOf(m, a.verdict.request.ClientSecret) == a.verdict.request: // 5
-		return conclusive(a.verdict.Verdict)
-	}
-	value, err := s.Secrets.Version(ctx, a.seen.ARN, r.VersionID)
+	value, err := s.Secrets.Version(ctx, r.snapshot.secret.ARN, id)
 	if err != nil {
-		return tokencheck.Inconclusive // 6
+		return unknown // 5
 	}
-	c, err := secretstore.ParseCredential(value.Text, s.URLs)
-	if err != nil || s.URLs.Fault(m.AccessTokenURL) != "" || m.ClientID == "" {
-		return tokencheck.Inconclusive // 6
+	c, err := secretstore.ParseCredential(value.Text, r.snapshot.name, s.URLs)
+	repeats := m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL
+	if err != nil || repeats || s.URLs.Check(m.AccessTokenURL) != nil {
+		return unknown // 5
 	}
-	return conclusive(s.Checker.Check(ctx, requestOf(m, c.ClientSecret))) // 7
-}
-
-// conclusive is a verdict's outcome; a rejection counts only where nothing was left unanswered.
-func conclusive(v tokencheck.Verdict) tokencheck.Outcome {
-	if v.Outcome == tokencheck.Rejected && !v.Answered {
-		return tokencheck.Inconclusive
-	}
-	return v.Outcome
+	request := requestOf(m, c.ClientSecret)
+	return s.check(ctx, request, knownStyle(record, m, request)) // 6
 }

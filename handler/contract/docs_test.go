@@ -15,6 +15,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/contract"
+	"datadog-webhook-auth-sync/handler/report"
 )
 
 // template is a CloudFormation template; a reference in it reads as the name that it refers to.
@@ -31,12 +32,8 @@ func templates(t *testing.T) map[string]template {
 	samples, _ := filepath.Glob("../../docs/samples/*.yaml")
 	all := map[string]template{}
 	for _, file := range append(samples, "../../docs/datadog/events.yaml") {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var parsed template
-		if err := yaml.Unmarshal(text, &parsed); err != nil {
+		if err := yaml.Unmarshal(readFile(t, file), &parsed); err != nil {
 			t.Fatal(file, err)
 		}
 		all[strings.TrimSuffix(filepath.Base(file), ".yaml")] = parsed
@@ -49,12 +46,12 @@ func TestSampleRules(t *testing.T) {
 	want := map[string][]string{
 		"created":            {"chat Rule", "events Succeeded"},
 		"updated":            {"chat Rule", "events Succeeded"},
-		"recovered":          {"chat Rule", "events Succeeded", "pager Rule"},
+		"recovered":          {"chat Rule", "events Succeeded"},
 		"settled":            {"chat Rule", "events Succeeded", "rotator Rule"},
 		"settled-unverified": {"chat Rule", "events Succeeded"},
 		"failed":             {"chat Rule", "events Failed"},
 		"failed-invalid":     {"chat Rule", "events Failed"},
-		"failed-lost":        {"chat Rule", "events AlertsLost", "pager Rule"},
+		"failed-lost":        {"chat Rule", "events AlertsLost"},
 	}
 	got := map[string][]string{}
 	for name, text := range sampleEvents(t) {
@@ -84,6 +81,22 @@ func TestSampleRules(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules that take an event (-want +got):\n%s", diff)
+	}
+}
+
+func TestSampleSummaries(t *testing.T) {
+	for name, text := range sampleEvents(t) {
+		var event struct{ Detail report.Result }
+		if err := json.Unmarshal([]byte(text), &event); err != nil {
+			t.Fatal(name, err)
+		}
+		got, want := report.Summary(event.Detail), event.Detail.Summary
+		if event.Detail.Error != nil { // whose cause may be shorter than its message
+			got, want = got[strings.LastIndex(got, "("):], want[strings.LastIndex(want, "("):]
+		}
+		if got != want {
+			t.Errorf("%s has the summary %q; want %q", name, want, got)
+		}
 	}
 }
 
@@ -142,79 +155,35 @@ func inputIsThere(t *testing.T, target, event map[string]any) {
 	}
 }
 
-// TestSampleTopics holds that EventBridge may publish to each topic, which is encrypted with a key that it may use. It has
-// no Condition, which EventBridge does not support there; the emulator would not notice. What a topic refuses is kept in a
-// queue that the rule may fill.
-func TestSampleTopics(t *testing.T) {
-	statement := func(policy any) map[string]any {
-		all := policy.(map[string]any)["Statement"].([]any)
-		return all[len(all)-1].(map[string]any)
-	}
-	for _, name := range []string{"chat", "pager"} {
-		resources := templates(t)[name].Resources
-		got := []any{resources["Topic"].Properties["KmsMasterKeyId"], resources["TopicPolicy"].Properties["Topics"],
-			statement(resources["TopicPolicy"].Properties["PolicyDocument"]), statement(resources["Key"].Properties["KeyPolicy"]),
-			resources["Rule"].Properties["Targets"].([]any)[0].(map[string]any)["DeadLetterConfig"],
-			resources["UndeliveredPolicy"].Properties["Queues"], statement(resources["UndeliveredPolicy"].Properties["PolicyDocument"])}
-		events := map[string]any{"Service": "events.amazonaws.com"}
-		want := []any{"Key", []any{"Topic"},
-			map[string]any{"Sid": "PublishResults", "Effect": "Allow", "Principal": events, "Action": "sns:Publish", "Resource": "Topic"},
-			map[string]any{"Sid": "EncryptResults", "Effect": "Allow", "Principal": events, "Action": []any{"kms:Decrypt", "kms:GenerateDataKey*"}, "Resource": "*"},
-			map[string]any{"Arn": "Undelivered.Arn"}, []any{"Undelivered"},
-			map[string]any{"Sid": "DeadLettersOfRule", "Effect": "Allow", "Principal": events, "Action": "sqs:SendMessage", "Resource": "Undelivered.Arn",
-				"Condition": map[string]any{"ArnEquals": map[string]any{"aws:SourceArn": "Rule.Arn"}}}}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
-	}
-}
-
-// TestDatadogFiles holds the files for Datadog to the metrics that the function emits and to the warning that comes with
-// them. Datadog's own client reads them in make conformance.
+// TestDatadogFiles compares the files for Datadog with the metrics that the function emits. Datadog's own client reads them
+// in make conformance.
 func TestDatadogFiles(t *testing.T) {
-	known := map[string]bool{} // by the name that Datadog gives a metric: is it on the dashboard?
+	names := regexp.MustCompile(`datadogwebhookauthsync\.[a-z_]+`)
+	var emitted []string
 	for _, metric := range handler.Metrics {
 		snake := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(metric.Name, "${1}_${2}"))
-		known[strings.ToLower(handler.MetricNamespace)+"."+snake] = false
+		emitted = append(emitted, strings.ToLower(handler.MetricNamespace)+"."+snake)
 	}
-	files, _ := filepath.Glob("../../docs/datadog/*.json")
+	slices.Sort(emitted)
+	namedIn := func(file string) []string {
+		all := names.FindAllString(string(readFile(t, file)), -1)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	for _, file := range []string{"dashboard.json", "README.md"} {
+		if diff := cmp.Diff(emitted, namedIn("../../docs/datadog/"+file)); diff != "" {
+			t.Errorf("metrics of %s (-want +got):\n%s", file, diff)
+		}
+	}
 	monitors, _ := filepath.Glob("../../docs/datadog/monitors/*.json")
-	if len(files) == 0 || len(monitors) == 0 {
-		t.Fatal("there are no files")
+	if len(monitors) == 0 {
+		t.Fatal("there are no monitors")
 	}
-	for _, file := range append(files, monitors...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !json.Valid(text) {
-			t.Errorf("%s is no JSON", file)
-		}
-		for _, name := range regexp.MustCompile(`datadogwebhookauthsync\.[a-z_]+`).FindAllString(string(text), -1) {
-			if _, ok := known[name]; !ok {
+	for _, file := range monitors {
+		for _, name := range namedIn(file) {
+			if !slices.Contains(emitted, name) {
 				t.Errorf("%s asks for %s, which the function does not emit", file, name)
 			}
-			if filepath.Base(file) == "dashboard.json" {
-				known[name] = true
-			}
-		}
-		if strings.Contains(string(text), "@webhook-") {
-			t.Errorf("%s notifies by a webhook, which may be the one that does not work", file)
-		}
-	}
-	readme, err := os.ReadFile("../../docs/datadog/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, shown := range known {
-		if !shown || !strings.Contains(string(readme), " "+name+" ") && !strings.Contains(string(readme), " "+name+"\n") {
-			t.Errorf("the dashboard or README.md lacks %s", name)
-		}
-	}
-	for _, monitor := range monitors {
-		text, err := os.ReadFile(monitor)
-		if err != nil {
-			t.Fatal(err)
 		}
 		var m struct {
 			Message, Query string
@@ -222,15 +191,19 @@ func TestDatadogFiles(t *testing.T) {
 				Thresholds struct{ Critical json.Number }
 			}
 		}
-		if err := json.Unmarshal(text, &m); err != nil {
-			t.Fatal(err)
+		if err := json.Unmarshal(readFile(t, file), &m); err != nil {
+			t.Fatal(file, err)
 		}
 		if !strings.HasSuffix(m.Query, " "+m.Options.Thresholds.Critical.String()) { // which Datadog refuses
-			t.Errorf("%s has the threshold %s, but the query %s", monitor, m.Options.Thresholds.Critical, m.Query)
+			t.Errorf("%s has the threshold %s, but the query %s", file, m.Options.Thresholds.Critical, m.Query)
 		}
-		pages := map[string]bool{"alerts-lost.json": true, "at-risk.json": true}[filepath.Base(monitor)]
-		if handles := regexp.MustCompile(`@\S+`).FindAllString(m.Message, -1); len(handles) != 1 || handles[0] != map[bool]string{true: "@REPLACE-pager", false: "@REPLACE-tickets"}[pages] {
-			t.Errorf("%s notifies %q", monitor, handles)
+		// A handle @webhook-… might be the one that does not work.
+		want := "@REPLACE-tickets"
+		if name := filepath.Base(file); name == "alerts-lost.json" || name == "at-risk.json" {
+			want = "@REPLACE-pager"
+		}
+		if handles := regexp.MustCompile(`@\S+`).FindAllString(m.Message, -1); !slices.Equal(handles, []string{want}) {
+			t.Errorf("%s notifies %q; want %s", file, handles, want)
 		}
 	}
 }
@@ -245,43 +218,37 @@ func TestDatadogReadme(t *testing.T) {
 	if err := os.CopyFS(folder, os.DirFS("../../docs/datadog")); err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../../docs/datadog/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	commands := regexp.MustCompile(`(?m)^    perl (-pi -e '.*)$`).FindAllSubmatch(readme, -1)
+	commands := regexp.MustCompile(`(?m)^ *perl (-pi -e '.*)$`).FindAllSubmatch(readFile(t, folder+"/README.md"), -1)
 	if len(commands) != 2 {
 		t.Fatalf("%d commands, want 2", len(commands))
 	}
 	for _, command := range commands {
 		run := exec.CommandContext(t.Context(), "sh", "-c", "perl "+string(command[1]))
 		run.Dir, run.Env = folder, []string{"PATH=" + filepath.Dir(perl)}
-		if said, err := run.CombinedOutput(); err != nil || len(said) > 0 {
-			t.Fatalf("%s: %v %s", command[0], err, said)
+		if output, err := run.CombinedOutput(); err != nil || len(output) > 0 {
+			t.Fatalf("%s: %v %s", command[0], err, output)
 		}
 	}
-	var all []byte
-	files, _ := filepath.Glob(folder + "/monitors/*.json")
-	for _, file := range append(files, folder+"/dashboard.json") {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, text...)
-	}
-	var names, want []string
-	for _, name := range regexp.MustCompile(`datadogwebhookauthsync\.\w+`).FindAllString(string(all), -1) {
-		names = append(names, strings.TrimPrefix(name, "datadogwebhookauthsync."))
+	all := string(readFile(t, folder+"/dashboard.json"))
+	monitors, _ := filepath.Glob(folder + "/monitors/*.json")
+	for _, file := range monitors {
+		all += string(readFile(t, file))
 	}
 	for _, metric := range handler.Metrics {
-		want = append(want, metric.Name)
+		if !regexp.MustCompile(`datadogwebhookauthsync\.` + metric.Name + `\b`).MatchString(all) {
+			t.Errorf("no file asks for %s as CloudWatch spells it", metric.Name)
+		}
 	}
-	slices.Sort(names)
-	slices.Sort(want)
-	if diff := cmp.Diff(want, slices.Compact(names)); diff != "" {
-		t.Errorf("metrics by the name of CloudWatch (-want +got):\n%s", diff)
-	}
-	if strings.Contains(string(all), "REPLACE") || strings.Count(string(all), "@pagerduty-on-call") != 2 {
+	if strings.Contains(all, "REPLACE") || strings.Count(all, "@pagerduty-on-call") != 2 {
 		t.Error("the handles were not replaced")
 	}
+}
+
+func readFile(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

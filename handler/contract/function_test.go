@@ -30,8 +30,6 @@ const (
 // function is the whole function among stand-ins, with one secret, which states everything, and more than a page of others.
 type function struct {
 	*handler.Handler
-	bus     *eventbustest.Bus
-	arn     string // of the secret
 	invoked atomic.Int64
 }
 
@@ -39,12 +37,12 @@ func newFunction() *function {
 	secrets, datadog, tokens, bus := &secretstoretest.Server{}, datadogtest.New("api", "app"), tokentest.New(), &eventbustest.Bus{}
 	keys, _ := secrets.Create("datadog/keys", `{"api_key":"api","app_key":"app"}`)
 	tokens.Allow("payments-client", "first")
-	arn, _ := secrets.Create(secretName, `{"client_id":"payments-client","client_secret":"first","access_token_url":"https://idp.example.com/oauth2/token",`+
+	secrets.Create(secretName, `{"client_id":"payments-client","client_secret":"first","access_token_url":"https://idp.example.com/oauth2/token",`+
 		`"audience":"https://hooks.example.com","scope":"read:webhooks"}`)
 	for i := range 100 {
 		secrets.Create(fmt.Sprintf("datadog/webhooks/other-%d", i), "[]")
 	}
-	return &function{bus: bus, arn: arn, Handler: handler.New(
+	return &function{Handler: handler.New(
 		handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys, AppKeySecretARN: keys,
 			Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"},
 		handler.Outside{Secrets: secrets, Bus: bus, Datadog: standin.Hosts{"api.datadoghq.com": datadog},

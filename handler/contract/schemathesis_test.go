@@ -34,9 +34,9 @@ func TestSchemathesis(t *testing.T) {
 		run := exec.CommandContext(t.Context(), program, "--config-file", filepath.Join(here, "schemathesis.toml"),
 			"run", filepath.Join(here, "openapi.yaml"), "--url", server.URL, "--max-examples", examples, "--no-color")
 		run.Dir = t.TempDir()
-		said, err := run.CombinedOutput()
-		t.Logf("%s", said)
-		if err != nil || !bytes.Contains(said, []byte("Tested: 2")) {
+		output, err := run.CombinedOutput()
+		t.Logf("%s", output)
+		if err != nil || !bytes.Contains(output, []byte("Tested: 2")) {
 			t.Errorf("it found something, or did nothing: %v", err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/standin"
 )
@@ -38,7 +39,6 @@ var (
 type bench struct {
 	*datadogtest.Server
 	*datadog.Client
-	ring    *datadog.Keyring
 	fetch   func(n int) (apiKey string, err error)
 	fetches int
 }
@@ -46,13 +46,13 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{Server: datadogtest.New("right", appKey), fetch: func(int) (string, error) { return "right", nil }}
 	b.Put(datadogtest.AuthMethod{ID: id, Name: "payments", AccessTokenURL: held.AccessTokenURL, ClientID: "c", ClientSecret: "old", Scope: &scope})
-	b.ring = datadog.NewKeyring(func(context.Context) (datadog.Keys, error) {
-		b.fetches++ // the keyring lets one fetch at a time
+	stored := datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
+		b.fetches++ // one at a time
 		key, err := b.fetch(b.fetches)
-		return datadog.Keys{API: sensitive.New(key), App: sensitive.New(appKey)}, err
-	})
+		return sensitive.New(fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, key, appKey)), err
+	}}
 	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("called %s with %v", r.Host, r.Header) })
-	b.Client = datadog.New("https://api.datadoghq.com/", standin.Hosts{"api.datadoghq.com": b.Server, "elsewhere.example.com": stranger}, b.ring)
+	b.Client = datadog.New("https://api.datadoghq.com/", standin.Hosts{"api.datadoghq.com": b.Server, "elsewhere.example.com": stranger}, stored)
 	t.Cleanup(func() {
 		if unknown := b.Unknown(); len(unknown) > 0 {
 			t.Errorf("no part of the API: %+v", unknown)
@@ -108,7 +108,7 @@ func TestOperations(t *testing.T) {
 	list, err = b.List(ctx)
 	must("an empty list", []datadog.AuthMethod{}, list, err)
 	_, err = b.Get(ctx, id)
-	must("what is not there", "Datadog answered 404: The requested auth method does not exist.", fmt.Sprint(err), nil)
+	must("what is not there", "datadog_unavailable: Datadog answered 404: The requested auth method does not exist.", fmt.Sprint(err), nil)
 }
 
 func TestAnswersThatMakeNoSense(t *testing.T) {
@@ -170,7 +170,7 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 				case op == "create" && name == "another id": // any id will do
 				case err == nil && tc.one:
 				default:
-					if e, ok := errors.AsType[*datadog.Error](err); !ok || tc.one || e.Malformed == "" || e.Status/100 != 2 || !e.Ambiguous() {
+					if e, ok := errors.AsType[*datadog.Error](err); !ok || tc.one || e.Malformed == "" || e.Status/100 != 2 || !datadog.IsLost(err) {
 						t.Errorf("%s: %v", op, err)
 					}
 				}
@@ -191,7 +191,7 @@ func TestOtherSuccessesAndRedirectsAreErrors(t *testing.T) {
 			b := newBench(t)
 			b.Fail(datadogtest.Fault{Status: status, Header: http.Header{"Location": {"https://elsewhere.example.com/"}}, Body: "{}"})
 			e, ok := errors.AsType[*datadog.Error](b.operations()[op](context.Background()))
-			if !ok || e.Status != status || !e.Ambiguous() || len(b.Calls()) != 1 {
+			if !ok || e.Status != status || !datadog.IsLost(e) || len(b.Calls()) != 1 {
 				t.Errorf("%s answered %d: %v after %d calls", op, status, e, len(b.Calls()))
 			}
 		}
@@ -222,12 +222,15 @@ func TestRetries(t *testing.T) {
 		"a cut answer, create":                  {writes, faults{{Times: 1, Status: 201, Body: "{", Cut: true}}, 0, 1, 0, 0, 0},
 		"no answer at all, create":              {writes, faults{{Delay: time.Hour}}, 0, 1, 0, 5 * time.Second, 5 * time.Second},
 		"429 for 30 s":                          {reads + " " + writes, faults{datadogtest.Throttled(30)}, 0, 2, -1, 30 * time.Second, 30 * time.Second},
+		"429 for 31 s":                          {reads + " " + writes, faults{datadogtest.Throttled(31)}, 0, 1, 429, 0, 0},
+		"429 until a date":                      {reads + " " + writes, faults{{Times: 1, Status: 429, Header: http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:07 GMT"}}}}, 0, 2, -1, 7 * time.Second, 7 * time.Second},
 		"429 until a Unix time":                 {reads + " " + writes, faults{datadogtest.Throttled(946684800 + 30)}, 0, 2, -1, 30 * time.Second, 30 * time.Second},
 		"429 that just fits the deadline":       {reads + " " + writes, faults{datadogtest.Throttled(20)}, 20*time.Second + 1, 2, -1, 20 * time.Second, 20 * time.Second},
 		"429 that does not fit the deadline":    {reads + " " + writes, faults{datadogtest.Throttled(20)}, 20 * time.Second, 1, 429, 0, 0},
 		"429 without a reset":                   {reads + " " + writes, faults{failing(0, 429)}, 0, 5, 429, 1500 * time.Millisecond, 3 * time.Second},
 		"429, whose wait is no trying, and 5xx": {reads, faults{datadogtest.Throttled(30), failing(1, 500)}, 0, 3, -1, 30 * time.Second, 31 * time.Second},
 		"429 and then 5xx, create":              {writes, faults{datadogtest.Throttled(3), failing(1, 500)}, 0, 2, 500, 3 * time.Second, 3 * time.Second},
+		"what would be the same":                {reads + " " + writes, faults{failing(1, 409)}, 0, 1, 409, 0, 0},
 		"a failure near the deadline":           {reads, faults{failing(0, 500)}, 90 * time.Millisecond, 1, 500, 0, 0},
 	} {
 		for _, op := range strings.Fields(tc.ops) {
@@ -258,44 +261,124 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// What one caller learns of a limit spares the others calls that would be refused.
-func TestRateLimiter(t *testing.T) {
+// frozen is a connection that died while the function was frozen: no call over it is answered before it is closed.
+type frozen struct {
+	http.RoundTripper
+	dead bool
+}
+
+func (f *frozen) CloseIdleConnections() { f.dead = false }
+func (f *frozen) RoundTrip(r *http.Request) (*http.Response, error) {
+	if f.dead {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return f.RoundTripper.RoundTrip(r)
+}
+
+func TestDeadConnection(t *testing.T) {
+	stored := datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
+		return sensitive.New(`{"api_key":"right","app_key":"` + appKey + `"}`), nil
+	}}
+	for name, credentials := range map[string]datadog.Credentials{"with keys": stored, "keyless": keyless} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				connection := &frozen{standin.Hosts{"api.datadoghq.com": withKeyless(t, keyless).Server}, true}
+				client := datadog.New("https://api.datadoghq.com", connection, credentials)
+				began := time.Now()
+				if _, err := client.List(context.Background()); err != nil || time.Since(began) > 6*time.Second {
+					t.Errorf("error %v after %v", err, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
+func TestErrors(t *testing.T) {
+	type is struct {
+		Code                     fault.Code
+		NotFound, Conflict, Lost bool
+	}
 	for name, tc := range map[string]struct {
-		first datadogtest.Fault
-		limit time.Duration // of the second caller
-		calls int           // of the second caller, at once
-		takes time.Duration
-		fails bool
+		fault datadogtest.Fault
+		want  is
 	}{
-		"429":                              {datadogtest.Throttled(20), time.Minute, 0, 20 * time.Second, false},
-		"nothing remains":                  {datadogtest.Fault{Times: 1, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"20"}}}, time.Minute, 0, 20 * time.Second, false},
-		"nothing remains, and no time":     {datadogtest.Fault{Times: 1, Header: http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"20"}}}, 10 * time.Second, 0, 0, true},
-		"something remains":                {datadogtest.Fault{Times: 1, Header: http.Header{"X-Ratelimit-Remaining": {"1"}, "X-Ratelimit-Reset": {"20"}}}, time.Minute, 1, 0, false},
-		"a reset too far to be waited for": {datadogtest.Throttled(31), time.Minute, 1, 0, false},
+		"400":              {datadogtest.Fault{Status: 400}, is{Code: fault.DatadogRejected}},
+		"401":              {datadogtest.Fault{Status: 401}, is{Code: fault.DatadogUnauthorized}},
+		"403":              {datadogtest.Fault{Status: 403}, is{Code: fault.DatadogUnauthorized}},
+		"404":              {datadogtest.Fault{Status: 404}, is{Code: fault.DatadogUnavailable, NotFound: true}},
+		"408":              {datadogtest.Fault{Status: 408}, is{Code: fault.DatadogUnavailable}},
+		"409":              {datadogtest.Fault{Status: 409}, is{Code: fault.DatadogRejected, Conflict: true}},
+		"429":              {datadogtest.Throttled(31), is{Code: fault.DatadogThrottled}},
+		"451":              {datadogtest.Fault{Status: 451}, is{Code: fault.DatadogRejected}},
+		"500":              {datadogtest.Fault{Status: 500}, is{Code: fault.DatadogUnavailable, Lost: true}},
+		"302":              {datadogtest.Fault{Status: 302}, is{Code: fault.DatadogUnavailable, Lost: true}},
+		"another success":  {datadogtest.Fault{Status: 200}, is{Code: fault.DatadogUnavailable, Lost: true}},
+		"an unusable one":  {datadogtest.Fault{Status: 201, Body: "{}"}, is{Code: fault.DatadogUnavailable, Lost: true}},
+		"a cut connection": {datadogtest.Fault{Cut: true}, is{Code: fault.DatadogUnavailable, Lost: true}},
+		"no time":          {datadogtest.Fault{Delay: time.Minute}, is{Code: fault.Deadline, Lost: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
-				b.Fail(tc.first)
-				go func() { _, _ = b.Client.Update(context.Background(), id, whole) }()
-				synctest.Wait()
-				b.ResetCalls()
-				ctx, cancel := context.WithTimeout(context.Background(), tc.limit)
+				b.Fail(tc.fault)
+				ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 				defer cancel()
-				began := time.Now()
-				atOnce := make(chan int, 1)
-				time.AfterFunc(time.Nanosecond, func() { atOnce <- len(b.Calls()) })
-				_, err := b.Client.Update(ctx, id, whole)
-				if took := time.Since(began); (err != nil) != tc.fails || took != tc.takes {
-					t.Errorf("%v after %v", err, took)
+				_, err := b.Create(ctx, whole)
+				if _, ok := errors.AsType[*fault.Error](err); !ok {
+					t.Fatalf("error %v has no code", err)
 				}
-				if got := <-atOnce; got != tc.calls {
-					t.Errorf("%d calls at once; want %d", got, tc.calls)
+				got := is{fault.From(err).Code, datadog.IsNotFound(err), datadog.IsConflict(err), datadog.IsLost(err)}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("%v (-want +got):\n%s", err, diff)
 				}
-				if _, err := b.Client.Get(context.Background(), id); err != nil {
-					t.Errorf("another method: %v", err)
-				}
+				time.Sleep(time.Hour) // until the server is done, too
 			})
+		})
+	}
+	if err := fault.New(fault.DatadogUnauthorized, "no call was made"); datadog.IsLost(err) || datadog.IsLost(nil) {
+		t.Error("what was not called is lost")
+	}
+}
+
+// An answer that repeats what it was sent in secret is a success, and nothing that is said repeats it again.
+func TestWithheld(t *testing.T) {
+	ctx := context.Background()
+	repeating := func(name, url, client, audience, scope string) datadogtest.AuthMethod {
+		return datadogtest.AuthMethod{ID: id, Name: name, AccessTokenURL: url, ClientID: client, Audience: &audience, Scope: &scope}
+	}
+	for name, tc := range map[string]struct {
+		m     datadogtest.AuthMethod
+		shown datadog.AuthMethod
+	}{
+		"nothing":         {repeating("n", "u", "c", "a", "s"), datadog.AuthMethod{Name: "n", AccessTokenURL: "u", ClientID: "c", Audience: "a", Scope: "s"}},
+		"what is short":   {repeating("right", "u", "c", "a", "s"), datadog.AuthMethod{Name: "right", AccessTokenURL: "u", ClientID: "c", Audience: "a", Scope: "s"}},
+		"a key":           {repeating("is "+appKey, "u", "c", "a", "s"), datadog.AuthMethod{Name: "[withheld]", AccessTokenURL: "u", ClientID: "c", Audience: "a", Scope: "s"}},
+		"a client secret": {repeating("n", "u?"+url.QueryEscape(canary), canary, "a", "s"), datadog.AuthMethod{Name: "n", AccessTokenURL: "[withheld]", ClientID: "[withheld]", Audience: "a", Scope: "s"}},
+		"everywhere":      {repeating(canary, canary, appKey, canary, appKey+canary), datadog.AuthMethod{Name: "[withheld]", AccessTokenURL: "[withheld]", ClientID: "[withheld]", Audience: "[withheld]", Scope: "[withheld]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.Put(tc.m)
+			updated, err := b.Update(ctx, id, datadog.Write{ClientSecret: sensitive.New(canary)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed, err := b.List(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.shown.ID = id
+			for _, m := range []datadog.AuthMethod{updated, listed[0].Withhold(sensitive.New(canary)).Withhold(sensitive.New(canary))} {
+				shown := m.Shown()
+				shown.Withheld = [5]bool{}
+				if diff := cmp.Diff(tc.shown, shown); diff != "" {
+					t.Errorf("shown (-want +got):\n%s", diff)
+				}
+				if m.Name != tc.m.Name || m.Digest() != listed[0].Digest() || len(m.Digest()) != 16 {
+					t.Errorf("%+v is not what Datadog holds", m)
+				}
+			}
 		})
 	}
 }
@@ -308,7 +391,10 @@ func TestDatadogsWords(t *testing.T) {
 		"200 bytes":                     {`{"errors":["` + long[:200] + `"]}`, ": " + long[:200]},
 		"over 200 bytes":                {`{"errors":["x` + long + `"]}`, ": x" + long[:196] + "…"},
 		"none":                          {`{"errors":[]}`, ""},
-		"of another kind":               {`{"errors":[{"detail":"` + appKey + `"}]}`, ""},
+		"objects":                       {`{"errors":[{"title":"a","detail":"b"},{"detail":"c"},{"title":"d","status":"400"}]}`, ": a; b; c; d"},
+		"of another kind":               {`{"errors":[7,"a",null,["x"],{"title":7,"detail":"b"},{"code":"x"}]}`, ": a; b"},
+		"a secret in an object":         {`{"errors":["fine",{"detail":"` + appKey + `"}]}`, ""},
+		"a secret in two parts":         {`{"errors":[{"title":"canary-of","detail":"-the-app-key"}]}`, ""},
 		"not JSON":                      {`<html>` + appKey, ""},
 		"the client secret":             {`{"errors":["wrong: canary/of+the client\"secret"]}`, ""},
 		"the client secret, escaped":    {`{"errors":["wrong: canary/of+the client\\\"secret"]}`, ""},
@@ -316,6 +402,7 @@ func TestDatadogsWords(t *testing.T) {
 		"the client secret, in HTML":    {`{"errors":["wrong: ` + html.EscapeString(canary) + `"]}`, ""},
 		"the client secret, in base64":  {`{"errors":["Basic ` + base64.StdEncoding.EncodeToString([]byte("c:"+canary)) + `"]}`, ""},
 		"the client secret, in hex":     {`{"errors":["wrong: ` + fmt.Sprintf("%x", canary) + `"]}`, ""},
+		"a part of the client secret":   {`{"errors":["wrong: canary/of"]}`, ""},
 		"the API key":                   {`{"errors":["fine","key right is wrong"]}`, ""},
 		"the application key":           {`{"errors":["key ` + appKey + ` is wrong"]}`, ""},
 		"a secret behind the 200 bytes": {`{"errors":["` + long + appKey + `"]}`, ""},
@@ -324,8 +411,11 @@ func TestDatadogsWords(t *testing.T) {
 			b := newBench(t)
 			b.Fail(datadogtest.Fault{Status: 400, Body: tc.body})
 			err := b.operations()["update"](context.Background())
-			if got := fmt.Sprint(err); got != "Datadog answered 400"+tc.want {
+			if got := fmt.Sprint(err); got != "datadog_rejected: Datadog answered 400"+tc.want {
 				t.Errorf("says %q; want %q behind the status", got, tc.want)
+			}
+			if brief := fault.From(err).Brief(); brief != "Datadog answered 400" {
+				t.Errorf("says %q in a summary", brief)
 			}
 			for _, secret := range []string{canary, appKey, "right"} {
 				if sensitive.New(secret).In(fmt.Sprintf("%v %+v %#v", err, err, err)) {

@@ -6,9 +6,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -25,12 +26,13 @@ const (
 // AuthMethod is an OAuth2 client-credentials auth method as Datadog shows it. An attribute that is null or not shown is
 // empty. The client secret is never shown.
 type AuthMethod struct {
-	ID             string `json:"-"`
-	Name           string `json:"name"`
-	AccessTokenURL string `json:"access_token_url"`
-	ClientID       string `json:"client_id"`
-	Audience       string `json:"audience"`
-	Scope          string `json:"scope"`
+	ID             string  `json:"-"`
+	Name           string  `json:"name"`
+	AccessTokenURL string  `json:"access_token_url"`
+	ClientID       string  `json:"client_id"`
+	Audience       string  `json:"audience"`
+	Scope          string  `json:"scope"`
+	Withheld       [5]bool `json:"-"` // which attributes, from Name to Scope, repeat a secret value: see Shown
 }
 
 // Write is what a create or an update sends. An empty string and a nil pointer are left out; an empty Audience or Scope
@@ -58,58 +60,89 @@ func (m AuthMethod) With(w Write) AuthMethod {
 	return m
 }
 
-// Digest tells apart auth methods that differ in a readable attribute. It has 16 hex digits.
+// readable are m's attributes that Datadog shows.
+func (m *AuthMethod) readable() []*string {
+	return []*string{&m.Name, &m.AccessTokenURL, &m.ClientID, &m.Audience, &m.Scope}
+}
+
+// Digest tells apart auth methods that differ in a readable attribute. It has 16 characters of base64url.
 func (m AuthMethod) Digest() string {
-	attributes, err := json.Marshal([]string{m.Name, m.AccessTokenURL, m.ClientID, m.Audience, m.Scope})
+	attributes, err := json.Marshal(m.readable())
 	if err != nil {
 		panic(err) // strings always encode
 	}
 	sum := sha256.Sum256(attributes)
-	return hex.EncodeToString(sum[:8])
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// minRepeated is the length in bytes from which a secret value in an attribute is no chance.
+const minRepeated = 8
+
+// Withhold returns m with each attribute noted that repeats one of these secret values. The client has noted its
+// credentials and what it sent; whoever knows another secret value adds it before anything is said of m.
+func (m AuthMethod) Withhold(secrets ...sensitive.Text) AuthMethod {
+	for i, value := range m.readable() {
+		repeats := func(s sensitive.Text) bool { return len(s.Reveal()) >= minRepeated && s.In(*value) }
+		m.Withheld[i] = m.Withheld[i] || slices.ContainsFunc(secrets, repeats)
+	}
+	return m
+}
+
+// Shown returns m as it may be said to anyone: each attribute that repeats a secret value reads "[withheld]".
+func (m AuthMethod) Shown() AuthMethod {
+	for i, value := range m.readable() {
+		if m.Withheld[i] {
+			*value = "[withheld]"
+		}
+	}
+	return m
 }
 
 // List returns every OAuth2 auth method of the organisation; Datadog does not page them.
 func (c *Client) List(ctx context.Context) ([]AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodGet, path: listPath + "?include=" + protocol, want: http.StatusOK})
-	if err != nil {
-		return nil, err
-	}
-	return decodeList(body)
+	path := listPath + "?include=" + protocol
+	return c.do(ctx, call{method: http.MethodGet, path: path, want: http.StatusOK, decode: decodeList})
 }
 
 // Get returns one auth method.
 func (c *Client) Get(ctx context.Context, id string) (AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodGet, path: methodPath + "/" + id, want: http.StatusOK})
-	return decodeOne(body, id, http.StatusOK, err)
+	return c.one(ctx, http.MethodGet, id, nil, sensitive.Text{})
 }
 
-// Create makes an auth method. Names are unique: one that exists is answered 409.
+// Create makes an auth method. Names are unique: one that exists is a conflict.
 func (c *Client) Create(ctx context.Context, w Write) (AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodPost, path: methodPath, body: w.encode(), secret: w.ClientSecret, want: http.StatusCreated})
-	return decodeOne(body, "", http.StatusCreated, err)
+	return c.one(ctx, http.MethodPost, "", w.encode(), w.ClientSecret)
 }
 
 // Update changes what w states of an auth method, and nothing else.
 func (c *Client) Update(ctx context.Context, id string, w Write) (AuthMethod, error) {
-	body, err := c.do(ctx, call{method: http.MethodPatch, path: methodPath + "/" + id, body: w.encode(), secret: w.ClientSecret, want: http.StatusOK})
-	return decodeOne(body, id, http.StatusOK, err)
+	return c.one(ctx, http.MethodPatch, id, w.encode(), w.ClientSecret)
+}
+
+// one makes a call that is about one auth method, which has no id before it is created.
+func (c *Client) one(ctx context.Context, method, id string, body []byte, secret sensitive.Text) (AuthMethod, error) {
+	call := call{method: method, path: methodPath + "/" + id, body: body, secret: secret, want: http.StatusOK}
+	if id == "" {
+		call.path, call.want = methodPath, http.StatusCreated
+	}
+	call.decode = func(body []byte) ([]AuthMethod, *Error) { return decodeOne(body, id, call.want) }
+	methods, err := c.do(ctx, call)
+	if err != nil {
+		return AuthMethod{}, err
+	}
+	return methods[0], nil
 }
 
 func (w Write) encode() []byte {
-	attributes := map[string]any{}
-	for name, value := range map[string]string{"name": w.Name, "access_token_url": w.AccessTokenURL,
-		"client_id": w.ClientID, "client_secret": w.ClientSecret.Reveal()} {
-		if value != "" {
-			attributes[name] = value
-		}
-	}
-	for name, value := range map[string]*string{"audience": w.Audience, "scope": w.Scope} {
+	secret, attributes := w.ClientSecret.Reveal(), map[string]any{}
+	for name, value := range map[string]*string{"name": &w.Name, "access_token_url": &w.AccessTokenURL,
+		"client_id": &w.ClientID, "client_secret": &secret, "audience": w.Audience, "scope": w.Scope} {
 		switch {
 		case value == nil:
-		case *value == "":
-			attributes[name] = nil
-		default:
+		case *value != "":
 			attributes[name] = *value
+		case name == "audience", name == "scope":
+			attributes[name] = nil
 		}
 	}
 	body, err := json.Marshal(map[string]any{"data": map[string]any{"type": resourceType, "attributes": attributes}})
@@ -137,27 +170,24 @@ func (r resource) authMethod() (m AuthMethod, ok bool) {
 
 // decodeOne reads the answer to a Get, Create or Update. An answer without the auth method that was asked for (any, where
 // id is empty) is an error that carries status: the call took effect, but nobody can say on what.
-func decodeOne(body []byte, id string, status int, err error) (AuthMethod, error) {
-	if err != nil {
-		return AuthMethod{}, err
-	}
+func decodeOne(body []byte, id string, status int) ([]AuthMethod, *Error) {
 	var answer struct {
 		Data resource `json:"data"`
 	}
 	if json.Unmarshal(body, &answer) != nil {
-		return AuthMethod{}, &Error{Status: status, Malformed: "no JSON document"}
+		return nil, &Error{Status: status, Malformed: "no JSON document"}
 	}
 	m, ok := answer.Data.authMethod()
 	if !ok || id != "" && m.ID != id {
-		return AuthMethod{}, &Error{Status: status, Malformed: "no usable auth method"}
+		return nil, &Error{Status: status, Malformed: "no usable auth method"}
 	}
-	return m, nil
+	return []AuthMethod{m}, nil
 }
 
 // decodeList reads the answer to a List: data tells only each auth method's protocol, included the rest of it. An auth
 // method in data that included does not show would make a later decision blind to it, so that is an error; and so is an
 // item that tells no protocol.
-func decodeList(body []byte) ([]AuthMethod, error) {
+func decodeList(body []byte) ([]AuthMethod, *Error) {
 	var answer struct {
 		Data *[]struct {
 			ID         string `json:"id"`

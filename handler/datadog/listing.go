@@ -2,128 +2,74 @@ package datadog
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
 
-// Listing is the organisation's auth methods as Datadog lists them, fetched when they are first needed. A run over many
-// secrets shares one, so that all see what one fetch found and what one create made. It is safe for concurrent use.
+// Listing is the organisation's auth methods as Datadog lists them. All who sync at once share one: each sees what any
+// of them fetched or wrote. It is safe for concurrent use.
 type Listing struct {
 	fetch func(context.Context) ([]AuthMethod, error)
 	now   func() time.Time
 
-	// Unresolved are clients whose create may have taken effect or not. Only whoever has the turn may use it.
-	Unresolved map[TokenClient]bool
-	turn       chan struct{} // full while somebody creates
-
-	mu      sync.RWMutex
-	fetches int
-	began   time.Time
-	methods map[string]Listed // by id
+	mu      sync.Mutex
+	began   time.Time             // the newest fetch; zero: there is none
+	methods map[string]AuthMethod // by id; replaced, never changed
+	written map[string]time.Time  // id → when the last write of it ended
 }
 
-// TokenClient is what Datadog gets its tokens as.
-type TokenClient struct{ ID, AccessTokenURL string }
-
-// Listed is an auth method of a Listing.
-type Listed struct {
-	AuthMethod
-	Since int // the fetch that first showed it
-}
-
-// NewListing is a listing that is not fetched yet. fetch is a Client's List.
+// NewListing returns a listing that is not fetched yet. fetch is a Client's List.
 func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() time.Time) *Listing {
-	return &Listing{fetch: fetch, now: now, turn: make(chan struct{}, 1), methods: map[string]Listed{}, Unresolved: map[TokenClient]bool{}}
+	return &Listing{fetch: fetch, now: now, methods: map[string]AuthMethod{}, written: map[string]time.Time{}}
 }
 
-// Load fetches the listing unless somebody did. Its error has a code.
+// Load fetches the listing unless it was fetched.
 func (l *Listing) Load(ctx context.Context) error {
-	if l.Fetches() > 0 {
+	if _, began := l.Methods(); !began.IsZero() {
 		return nil
 	}
-	return l.Refresh(ctx)
+	return l.Fetch(ctx)
 }
 
-// Refresh fetches the listing, for all who share it. Its error has a code.
-func (l *Listing) Refresh(ctx context.Context) error {
+// Fetch fetches the listing. It keeps what a newer fetch found, and what a write returned that ended after this fetch
+// began.
+func (l *Listing) Fetch(ctx context.Context) error {
 	began := l.now()
-	methods, err := l.fetch(ctx)
+	listed, err := l.fetch(ctx)
 	if err != nil {
-		return Fault(ctx, err)
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fetches, l.began = l.fetches+1, began
-	before := l.methods
-	l.methods = make(map[string]Listed, len(methods))
-	for _, m := range methods {
-		since := l.fetches
-		if old, known := before[m.ID]; known {
-			since = old.Since
-		}
-		l.methods[m.ID] = Listed{m, since}
+	if began.Before(l.began) {
+		return nil
 	}
+	methods := make(map[string]AuthMethod, len(listed))
+	for _, m := range listed {
+		methods[m.ID] = m
+	}
+	for id, ended := range l.written {
+		if !ended.Before(began) {
+			methods[id] = l.methods[id]
+		}
+	}
+	l.began, l.methods = began, methods
 	return nil
 }
 
-// Fetches is how often the listing was fetched.
-func (l *Listing) Fetches() int {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.fetches
-}
-
-// NewerThan reports whether the listing was begun after at, which may be cut to whole seconds.
-func (l *Listing) NewerThan(at time.Time) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.fetches > 0 && at.Before(l.began.Add(-time.Second))
-}
-
-// Get finds an auth method by its id.
-func (l *Listing) Get(id string) (AuthMethod, bool) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	m, found := l.methods[id]
-	return m.AuthMethod, found
-}
-
-// Find returns an auth method for which is says yes.
-func (l *Listing) Find(is func(AuthMethod) bool) (Listed, bool) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for _, m := range l.methods {
-		if is(m.AuthMethod) {
-			return m, true
-		}
-	}
-	return Listed{}, false
-}
-
-// Put enters an auth method as it was made or written.
+// Put enters an auth method as a write returned it.
 func (l *Listing) Put(m AuthMethod) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	since := l.fetches
-	if old, known := l.methods[m.ID]; known {
-		since = old.Since
-	}
-	l.methods[m.ID] = Listed{m, since}
+	l.methods = maps.Clone(l.methods)
+	l.methods[m.ID], l.written[m.ID] = m, l.now()
 }
 
-// Remove takes out an auth method that turned out not to exist.
-func (l *Listing) Remove(id string) {
+// Methods returns the auth methods by id, not to be changed, and when the fetch that listed them began: zero if there was
+// none.
+func (l *Listing) Methods() (byID map[string]AuthMethod, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.methods, id)
-}
-
-// Take waits until nobody else creates; give ends the turn.
-func (l *Listing) Take(ctx context.Context) (give func(), err error) {
-	select {
-	case l.turn <- struct{}{}:
-		return func() { <-l.turn }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return l.methods, l.began
 }

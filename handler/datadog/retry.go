@@ -4,7 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
-	"sync"
+	"strconv"
 	"time"
 )
 
@@ -16,7 +16,7 @@ const (
 	maxWait     = 2 * time.Second
 )
 
-// retry decides what follows a failed attempt: after how long to try again, if at all. left is the time to the deadline.
+// retry decides what follows a failed attempt: after how long to try again, if at all.
 //
 //  1. A 429 did nothing, so any method repeats it, once its reset has passed, if that is at most 30 s away.
 //  2. A POST is never repeated otherwise: it may have created what the answer does not tell.
@@ -24,63 +24,39 @@ const (
 //  4. All else would be answered the same.
 //
 // Nothing is tried after 5 attempts, after 10 s of them, or where the wait reaches the deadline.
-func retry(e *Error, method string, attempt int, tried, left time.Duration) (wait time.Duration, again bool) {
+func retry(ctx context.Context, e *Error, method string, attempt int, tried time.Duration) (time.Duration, bool) {
 	backoff := min(maxWait, firstWait<<(attempt-1))
-	backoff = backoff/2 + rand.N(backoff/2)
+	wait, again := backoff/2+rand.N(backoff/2), false
 	switch {
-	case attempt >= maxAttempts:
-		return 0, false
 	case e.Status == http.StatusTooManyRequests: // 1
-		wait = max(e.Reset, backoff)
-		return wait, e.Reset <= maxReset && wait < left
+		wait = max(e.Reset, wait)
+		again = e.Reset <= maxReset
 	case method == http.MethodPost: // 2
-		return 0, false
 	case e.Status == 0 || e.Status >= http.StatusInternalServerError: // 3
-		return backoff, tried+backoff < maxTrying && backoff < left
-	}
-	return 0, false // 4
+		again = tried+wait < maxTrying
+	} // 4
+	deadline, limited := ctx.Deadline()
+	return wait, again && attempt < maxAttempts && (!limited || wait < time.Until(deadline))
 }
 
-// rateLimiter keeps every user of a client from calls that a rate limit, which one of them met, would refuse. Datadog
-// limits each endpoint on its own, and methods tell ours apart well enough.
-type rateLimiter struct {
-	mu    sync.Mutex
-	until map[string]time.Time // by method
+// reset returns how long an answer asks to wait: the longer of X-RateLimit-Reset and Retry-After.
+// https://docs.datadoghq.com/api/latest/rate-limits/
+func reset(h http.Header, now time.Time) time.Duration {
+	return max(parseWait(h.Get("X-RateLimit-Reset"), now), parseWait(h.Get("Retry-After"), now))
 }
 
-// note learns from an answer that nothing remains of the limit. A reset too far away to be waited for is left to Datadog
-// to tell again.
-func (l *rateLimiter) note(method string, resp *http.Response) {
-	wait := reset(resp.Header, time.Now())
-	spent := resp.StatusCode == http.StatusTooManyRequests || resp.Header.Get("X-RateLimit-Remaining") == "0"
-	if !spent || wait <= 0 || wait > maxReset {
-		return
+// parseWait reads seconds, or an HTTP date. Some endpoints give a Unix time, which a number over 10⁶ is. What cannot be
+// read, or is over, is no wait.
+func parseWait(text string, now time.Time) time.Duration {
+	seconds, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil:
+		date, _ := http.ParseTime(text) // long past where it is none
+		return max(0, date.Sub(now))
+	case seconds > 1e6:
+		return max(0, time.Unix(int64(min(seconds, 1<<40)), 0).Sub(now))
+	case seconds > 0: // not NaN
+		return time.Duration(seconds * float64(time.Second))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.until == nil {
-		l.until = map[string]time.Time{}
-	}
-	l.until[method] = time.Now().Add(wait)
-}
-
-func (l *rateLimiter) wait(method string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return time.Until(l.until[method])
-}
-
-// sleep ends early when ctx does; the call that follows then says so.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
-func remaining(ctx context.Context) time.Duration {
-	if deadline, ok := ctx.Deadline(); ok {
-		return time.Until(deadline)
-	}
-	return time.Hour
+	return 0
 }

@@ -26,11 +26,11 @@ var secrets = map[string]string{"API key": "canary-of-the-api-key", "application
 // create sends them over a connection of dial's, and fails.
 func create(t *testing.T, base string, config *tls.Config) error {
 	t.Helper()
-	transport := datadog.NewTransport(&http.Transport{DialContext: new(net.Dialer).DialContext, TLSClientConfig: config})
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
-	client := datadog.New(base, transport, datadog.NewKeyring(func(context.Context) (datadog.Keys, error) {
-		return datadog.Keys{API: sensitive.New(secrets["API key"]), App: sensitive.New(secrets["application key"])}, nil
-	}))
+	client := datadog.New(base, transport, datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
+		return sensitive.New(fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, secrets["API key"], secrets["application key"])), nil
+	}})
 	_, err := client.Create(context.Background(), datadog.Write{Name: "payments", ClientSecret: sensitive.New(secrets["client secret"])})
 	if err == nil {
 		t.Error("no error")
@@ -40,7 +40,7 @@ func create(t *testing.T, base string, config *tls.Config) error {
 
 func mustNotQuote(t *testing.T, err error) {
 	t.Helper()
-	said := fmt.Sprintf("%v %+v %#v %q %v", err, err, err, err, fault.New(fault.DatadogUnavailable, "%v", err).Because(err).LogValue())
+	said := fmt.Sprintf("%q %v", err, fault.From(err).LogValue())
 	for ; err != nil; err = errors.Unwrap(err) {
 		said += fmt.Sprintf("\n%v %+v %#v", err, err, err)
 	}
@@ -130,7 +130,7 @@ func TestAnotherProtocolIsNoAnswer(t *testing.T) {
 	s := httptest.NewServer(standin.Upgraded(done))
 	defer s.Close()
 	defer close(done)
-	if failed, ok := errors.AsType[*datadog.Error](create(t, s.URL, &tls.Config{MinVersion: tls.VersionTLS12})); !ok || !failed.Ambiguous() {
+	if failed, ok := errors.AsType[*datadog.Error](create(t, s.URL, &tls.Config{MinVersion: tls.VersionTLS12})); !ok || !datadog.IsLost(failed) {
 		t.Errorf("error: %v", failed)
 	}
 }

@@ -7,48 +7,48 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+	"unicode"
 )
 
-// Fault says what keeps rawURL from being called with a secret, or nothing. It must be https, without userinfo or
-// fragment. Loopback would reach the Lambda Runtime API (127.0.0.1:9001) in a real function, so it, and http to it, is
-// for an emulator only.
-func Fault(rawURL string, allowLoopback bool) string {
-	_, why := parse(rawURL, allowLoopback)
-	return why
+// Check returns what keeps rawURL from being called with a secret, in words to put after the URL's name. It must be
+// https, without userinfo, fragment, white space or control character. Loopback would reach the Lambda Runtime API
+// (127.0.0.1:9001) in a real function, so it, and http to it, is for an emulator only.
+func Check(rawURL string, allowLoopback bool) error {
+	_, err := parse(rawURL, allowLoopback)
+	return err
 }
 
 // Loopback reports whether rawURL is an http or https URL of this machine.
-func Loopback(rawURL string) bool { return Fault(rawURL, true) == "" && Fault(rawURL, false) != "" }
+func Loopback(rawURL string) bool { return Check(rawURL, true) == nil && Check(rawURL, false) != nil }
 
 // Rule says where a client secret may be sent.
 type Rule struct {
-	AllowLoopback bool     // on an emulator only: see the function Fault
+	AllowLoopback bool     // on an emulator only: see the function Check
 	Hosts         []string // as ParseHosts returns them; none = every public host
 }
 
-// Fault says what keeps a client secret from being sent to rawURL, or nothing. Besides what the function Fault demands,
-// the host must be a name or a public address, and admitted by Hosts, which holds for loopback too. It does not resolve
+// Check returns what keeps a client secret from being sent to rawURL. Besides what the function Check demands, the
+// host must be a name or a public address, and admitted by Hosts, which holds for loopback too. It does not resolve
 // the name: the dialer must ask Public about the address that it stands for.
-func (r Rule) Fault(rawURL string) string {
-	host, why := parse(rawURL, r.AllowLoopback)
-	if why != "" {
-		return why
+func (r Rule) Check(rawURL string) error {
+	host, err := parse(rawURL, r.AllowLoopback)
+	if err != nil {
+		return err
 	}
-	address, err := netip.ParseAddr(host)
+	address, notAddress := netip.ParseAddr(host)
 	switch {
-	case err == nil && !Public(address) && !(r.AllowLoopback && address.Unmap().IsLoopback()):
-		return "must not be an address that is not public"
-	case err != nil && !isName(host):
-		return "must have a host of letters, digits, hyphens and dots, or an address in its usual form"
+	case notAddress == nil && !Public(address) && !(r.AllowLoopback && address.Unmap().IsLoopback()):
+		return errors.New("must not be an address that is not public")
+	case notAddress != nil && !isName(host):
+		return errors.New("must have a host of letters, digits, hyphens and dots, or an address in its usual form")
 	case len(r.Hosts) > 0 && !slices.ContainsFunc(r.Hosts, func(admitted string) bool {
 		suffix, below := strings.CutPrefix(admitted, "*")
 		return host == admitted || below && strings.HasSuffix(host, suffix)
 	}):
-		return "has a host that AllowedTokenHosts does not admit"
+		return errors.New("has a host that AllowedTokenHosts does not admit")
 	}
-	return ""
+	return nil
 }
 
 // ParseHosts reads a list of host names, and of *.x for every name below x, separated by commas. An empty list gives
@@ -76,36 +76,42 @@ func ParseHosts(list string) (hosts []string, err error) {
 	return hosts, nil
 }
 
-// parse returns the host of rawURL in lower case, without port and trailing dot, or what the function Fault says of it.
-func parse(rawURL string, allowLoopback bool) (host, why string) {
+// parse returns the host of rawURL in lower case, without port and trailing dot, or what the function Check says of it.
+func parse(rawURL string, allowLoopback bool) (host string, err error) {
+	switch {
+	case strings.ContainsFunc(rawURL, unicode.IsSpace):
+		return "", errors.New("has white space")
+	case strings.ContainsFunc(rawURL, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", errors.New("has a character that does not print")
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Hostname() == "" || u.Opaque != "" {
-		return "", "is no absolute URL"
+		return "", errors.New("is no absolute URL")
 	}
 	host = strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	switch loopback := isLoopback(host); {
 	case u.User != nil:
-		return "", "must not carry userinfo"
+		return "", errors.New("must not carry userinfo")
 	case u.Fragment != "" || strings.Contains(rawURL, "#"):
-		return "", "must not carry a fragment"
+		return "", errors.New("must not carry a fragment")
 	case loopback && !allowLoopback:
-		return "", "must not be a loopback address"
+		return "", errors.New("must not be a loopback address")
 	case loopback && u.Scheme != "http" && u.Scheme != "https":
-		return "", "must be http or https"
+		return "", errors.New("must be http or https")
 	case !loopback && u.Scheme != "https":
-		return "", "must be https"
+		return "", errors.New("must be https")
 	}
-	return host, ""
+	return host, nil
 }
 
-var name = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`)
+var (
+	name   = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`)
+	number = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
+)
 
-// isName reports whether host is a host name in ASCII. One that ends in a number is none: some resolvers take 127.1 or
-// 0x7f000001 for an address.
-func isName(host string) bool {
-	_, err := strconv.ParseUint(host[strings.LastIndexByte(host, '.')+1:], 0, 64)
-	return err != nil && name.MatchString(host)
-}
+// isName reports whether host is a host name in ASCII. One that ends in a number is none: resolvers take 127.1,
+// 0177.0.0.1 and 0x7f000001 for addresses. https://url.spec.whatwg.org/#ends-in-a-number-checker
+func isName(host string) bool { return name.MatchString(host) && !number.MatchString(host) }
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)

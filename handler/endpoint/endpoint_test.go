@@ -11,14 +11,15 @@ import (
 	"datadog-webhook-auth-sync/handler/endpoint"
 )
 
-func TestFault(t *testing.T) {
+func TestCheck(t *testing.T) {
 	const refused, loopback, good = 0, 1, 2 // never, on an emulator alone, always
 	for url, want := range map[string]int{
 		"https://idp.example.com/token": good, "https://idp.example.com": good, "https://idp.example.com:8443/a?b=c": good,
 		"HTTPS://IDP.example.com/": good, "https://10.0.0.1/": good, "https://[2001:db8::1]/t": good, "https://localhost.example.com": good,
 		"http://idp.example.com/token": refused, "http://10.0.0.1/": refused, "ftp://idp.example.com": refused, "": refused,
 		"idp.example.com/token": refused, "/token": refused, "//idp.example.com/token": refused, "https:///token": refused, "https://": refused,
-		"https://:443/": refused, "https:idp.example.com": refused, "mailto:a@example.com": refused, "https://a b/": refused, "https://%zz/": refused,
+		"https://:443/": refused, "https:idp.example.com": refused, "mailto:a@example.com": refused, "https://a b/": refused, "https://idp.example.com/a b": refused, "https://idp.example.com/?a\t": refused, " https://idp.example.com/": refused,
+		"https://idp.example.com/\u00a0": refused, "https://idp.example.com/\u200b": refused, "\ufeffhttps://idp.example.com/": refused, "https://idp.example.com/\x7f": refused, "https://idp.example.com/%20": good, "https://%zz/": refused,
 		"https://user@idp.example.com/": refused, "https://user:pw@idp.example.com/": refused, "https://@idp.example.com/": refused,
 		"https://idp.example.com/#f": refused, "https://idp.example.com/#": refused, "https://idp.example.com/\n": refused,
 		"http://127.0.0.1:9001/": loopback, "https://127.0.0.1/": loopback, "http://127.255.255.254/": loopback, "http://localhost:8080/t": loopback,
@@ -26,12 +27,12 @@ func TestFault(t *testing.T) {
 		"ftp://127.0.0.1/": refused, "http://user@127.0.0.1/": refused, "http://127.0.0.1/#f": refused, "//127.0.0.1/": refused,
 	} {
 		t.Run(url, func(t *testing.T) {
-			inLambda, onEmulator := endpoint.Fault(url, false), endpoint.Fault(url, true)
+			inLambda, onEmulator := endpoint.Check(url, false), endpoint.Check(url, true)
 			if got := endpoint.Loopback(url); got != (want == loopback) {
 				t.Errorf("loopback %v", got)
 			}
-			if got := [2]bool{inLambda == "", onEmulator == ""}; got != [2]bool{want == good, want >= loopback} {
-				t.Errorf("in a function %q; on an emulator %q", inLambda, onEmulator)
+			if got := [2]bool{inLambda == nil, onEmulator == nil}; got != [2]bool{want == good, want >= loopback} {
+				t.Errorf("in a function: %v; on an emulator: %v", inLambda, onEmulator)
 			}
 		})
 	}
@@ -51,11 +52,12 @@ func TestRule(t *testing.T) {
 	}{
 		{endpoint.Rule{}, map[string]string{
 			"https://idp.example.com/token": "", "https://8.8.8.8/": "", "https://[2606:4700::1111]:8443/t": "", "https://a_b.example.com.": "", "https://idp": "",
-			"http://idp.example.com/": "must be https", "https://u@idp.example.com/": "must not carry userinfo", "token": "is no absolute URL",
+			"http://idp.example.com/": "must be https", "https://u@idp.example.com/": "must not carry userinfo", "https://idp.example.com/t\n": "has white space", "https://idp.example.com/\u200b": "has a character that does not print", "token": "is no absolute URL",
 			"https://10.0.0.1/": address, "https://169.254.169.254/": address, "https://10.0.0.1./": address, "https://[fd00:ec2::254]/": address,
-			"https://[::ffff:10.0.0.1]/": address, "https://[fe80::1%25eth0]/": address, "https://100.64.0.1/": address,
+			"https://[::ffff:10.0.0.1]/": address, "https://[::ffff:8.8.8.8]/": address, "https://[64:ff9b::8.8.8.8]/": address, "https://[fe80::1%25eth0]/": address, "https://100.64.0.1/": address,
 			"https://127.0.0.1/": loopback, "https://localhost/": loopback, "https://0.0.0.0/": loopback, "https://[::ffff:127.0.0.1]/": loopback,
-			"https://127.1/": name, "https://2130706433/": name, "https://0x7f.0.0.0x1/": name, "https://010.0.0.1/": name, "https://a..example.com/": name,
+			"https://127.1/": name, "https://2130706433/": name, "https://0x7f.0.0.0x1/": name, "https://010.0.0.1/": name, "https://0x7f000001/": name, "https://0X7F000001./": name, "https://127.1./": name, "https://1.2.3.08/": name,
+			"https://99999999999999999999/": name, "https://idp.example.0x/": name, "https://idp.example.1/": name, "https://１２７.1/": name, "https://idp.example.١/": name, "https://1.idp.example.0xg": "", "https://a..example.com/": name,
 			"https://.example.com/": name, "https://./": name, "https://idp.example.com../": name, "https://１０.0.0.1/": name, "https://evil.example／.example.com/": name,
 			"https://a,b.example.com/": name, "https://*.example.com/": name,
 		}},
@@ -76,8 +78,8 @@ func TestRule(t *testing.T) {
 		}},
 	} {
 		for url, want := range tc.want {
-			if got := tc.rule.Fault(url); got != want {
-				t.Errorf("%+v %s: %q; want %q", tc.rule, url, got, want)
+			if got := tc.rule.Check(url); got == nil && want != "" || got != nil && got.Error() != want {
+				t.Errorf("%+v %s: %v; want %q", tc.rule, url, got, want)
 			}
 		}
 	}
@@ -120,11 +122,11 @@ func FuzzRule(f *testing.F) {
 	f.Add("https://evil.example\\.example.com@10.0.0.1", "*.example.com, 10.0.0.1")
 	f.Fuzz(func(t *testing.T, rawURL, list string) {
 		hosts, err := endpoint.ParseHosts(list)
-		if err != nil || hosts == nil || (endpoint.Rule{Hosts: hosts}).Fault(rawURL) != "" {
+		if err != nil || hosts == nil || (endpoint.Rule{Hosts: hosts}).Check(rawURL) != nil {
 			return
 		}
 		u, err := url.Parse(rawURL)
-		if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || (endpoint.Rule{}).Fault(rawURL) != "" {
+		if err != nil || u.Scheme != "https" || u.User != nil || u.Fragment != "" || (endpoint.Rule{}).Check(rawURL) != nil {
 			t.Fatalf("admitted %q", rawURL)
 		}
 		host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")

@@ -2,6 +2,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,10 +64,10 @@ var Table = []Row{
 	{SecretInvalid, http.StatusUnprocessableEntity, false, "the secret's value does not follow the format", "Read the message in the log, correct the fields it names, store a new version."},
 	{CredentialRejected, http.StatusUnprocessableEntity, true, "the token endpoint did not accept the client secret", "Check that the identity provider knows the new client secret."},
 	{SecretsUnavailable, http.StatusServiceUnavailable, true, "Secrets Manager fails or is not yet consistent", "Wait: it is tried again."},
-	{AuthMethodNotFound, http.StatusNotFound, false, "the pinned auth_method_id does not exist", "Correct or remove auth_method_id in the secret."},
-	{AuthMethodMismatch, http.StatusConflict, false, "an auth method was found that may not be this secret's", "Read the message in the log: it says what would show that it is."},
+	{AuthMethodNotFound, http.StatusNotFound, false, "the auth method that is pinned or recorded does not exist", "Correct or remove auth_method_id in the secret; or take the tag off, and attach the new auth method."},
+	{AuthMethodMismatch, http.StatusConflict, false, "an auth method was found that may not be this secret's", "Follow the message in the log: it says what would show that it is."},
 	{DatadogRejected, http.StatusBadGateway, false, "Datadog refused the write", "Read Datadog's words in the log and correct the secret."},
-	{DatadogUnauthorized, http.StatusBadGateway, true, "Datadog refused the API or application key", "Check both keys, the site, and the permissions manage_integrations and integrations_read."},
+	{DatadogUnauthorized, http.StatusBadGateway, true, "Datadog refused the function's credentials, or they cannot be read", "Check Datadog's keys, token or mapped role, DdSite, and both permissions."},
 	{DatadogThrottled, http.StatusServiceUnavailable, true, "Datadog's rate limit left no room", "Wait: it is tried again."},
 	{DatadogUnavailable, http.StatusServiceUnavailable, true, "Datadog failed or was not reached", "Wait: it is tried again. See Datadog's status page."},
 	{PublishFailed, http.StatusBadGateway, true, "the result could not be published", "Check EventBusName, the bus's policy, and events:PutEvents in the role."},
@@ -92,6 +93,7 @@ type Error struct {
 	Message   string `json:"message"`
 	Retryable bool   `json:"retryable"`
 	Hint      string `json:"hint,omitempty"`
+	brief     string
 	cause     error
 }
 
@@ -115,6 +117,23 @@ func (e *Error) WithRetry(retryable bool) *Error {
 	return &c
 }
 
+// WithHint returns e with another hint; an empty one changes nothing.
+func (e *Error) WithHint(hint string) *Error {
+	c := *e
+	c.Hint = cmp.Or(hint, e.Hint)
+	return &c
+}
+
+// WithBrief returns e with a shorter message, which quotes nobody.
+func (e *Error) WithBrief(brief string) *Error {
+	c := *e
+	c.brief = brief
+	return &c
+}
+
+// Brief returns the message in short, in our own words only.
+func (e *Error) Brief() string { return cmp.Or(e.brief, e.Message) }
+
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
@@ -134,6 +153,12 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attributes...)
 }
 func (e *Error) Status() int { return row(e.Code).Status }
+
+// Counts reports whether err, which may be nil, is about a secret that exists and is in scope. Other errors are neither
+// published nor recorded.
+func Counts(err error) bool {
+	return !Is(err, BadRequest) && !Is(err, SecretOutOfScope) && !Is(err, SecretNotFound)
+}
 
 // Is reports whether err has code.
 func Is(err error, code Code) bool { return err != nil && From(err).Code == code }

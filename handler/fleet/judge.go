@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/authsync"
@@ -14,15 +15,16 @@ type Reason string
 
 const (
 	NeverSynced       Reason = "never_synced"
-	OtherVersion      Reason = "other_version"       // AWSCURRENT is not what was pushed
+	OtherVersion      Reason = "other_version"       // AWSCURRENT is not what was written
 	AuthMethodMissing Reason = "auth_method_missing" // at Datadog
 	AuthMethodShared  Reason = "auth_method_shared"  // two secrets record one id
 	AttributesDiffer  Reason = "attributes_differ"   // somebody edited the auth method
 	ChangedSince      Reason = "changed_since"       // the secret, in any way
-	Failing           Reason = "failing"             // the last sync failed, and that was told
-	NotSettled        Reason = "not_settled"         // pushed once: see authsync.SettleAfter
+	Failing           Reason = "failing"             // the last sync failed
+	NotSettled        Reason = "not_settled"         // written once: see authsync.SettleAfter
+	NotVerified       Reason = "not_verified"        // the token endpoint gave no verdict; in sync all the same
 	RecordOld         Reason = "record_old"
-	Settling          Reason = "settling" // pushed of late: to be left alone
+	Settling          Reason = "settling" // written less than 10 minutes ago
 )
 
 // State of a secret.
@@ -36,64 +38,63 @@ const (
 
 func stateOf(reasons []Reason) State {
 	switch {
-	case len(reasons) == 0:
-		return InSync
-	case len(reasons) == 1 && reasons[0] == Settling:
+	case slices.ContainsFunc(reasons, func(r Reason) bool { return r != Settling && r != NotVerified }):
+		return OutOfSync
+	case slices.Contains(reasons, Settling):
 		return IsSettling
 	}
-	return OutOfSync
+	return InSync
 }
 
-// evidence is what a secret is judged by, besides itself.
-type evidence struct {
-	method  datadog.AuthMethod // of the record
-	found   bool               // in the listing
-	listed  bool               // the listing is later than the record; otherwise it tells nothing of it
-	shared  bool               // another secret records the same auth method
-	refresh time.Duration      // a record is older than that is allowed to be
-	now     time.Time
-}
+// recordGrace is how long after a record is dated its own tag may change the secret.
+const recordGrace = 5 * time.Second
 
-// judge says why a secret is out of sync, what matters most first. No reason means in sync.
+// judge returns why a secret is out of sync, what matters most first; none: it is in sync. methods are listed since began;
+// zero: the listing failed.
 //
-//  1. nothing is recorded but an id: all else is unknown, except a failure;
+//  1. no version is recorded: nothing else is known, except a failure;
 //  2. AWSCURRENT is not the recorded version;
-//  3. the auth method is gone, as far as the listing tells;
-//  4. another secret records it too;
-//  5. it differs from what Datadog answered to the last push;
-//  6. the secret changed since, other than by our own tag;
-//  7. it fails;
-//  8. the push is to be repeated, once 10 minutes have passed, or is too recent for that;
-//  9. the record is old.
-func judge(s secretstore.Secret, e evidence) (reasons []Reason) {
+//  3. the auth method is missing in the listing, or differs from what Datadog returned to the last write; a record later
+//     than one second before the listing began is not judged by it;
+//  4. another secret records the auth method too;
+//  5. the secret changed since, other than by our own tag;
+//  6. it fails;
+//  7. the write is to be repeated once 10 minutes have passed, or is more recent than that;
+//  8. the token endpoint gave no verdict;
+//  9. the record is as old as refresh allows.
+func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began time.Time, shared bool,
+	refresh time.Duration, now time.Time) (reasons []Reason) {
 	r := s.Record
 	add := func(is bool, why Reason) {
 		if is {
 			reasons = append(reasons, why)
 		}
 	}
-	if r.VersionID == "" { // 1
+	if r.Version == "" { // 1
 		add(true, NeverSynced)
-		add(e.shared, AuthMethodShared)
-		add(r.Failing != "", Failing)
+		add(shared, AuthMethodShared)
+		add(r.Fails(), Failing)
 		return reasons
 	}
-	age := e.now.Sub(r.At)
+	m, found := methods[r.ID]
+	listed := r.At.Before(began.Add(-time.Second))
+	age := now.Sub(r.At)
 	pushed := r.State == secretstore.Pushed
-	add(r.VersionID != s.Labelled(secretstore.Current), OtherVersion)                // 2
-	add(e.listed && !e.found, AuthMethodMissing)                                     // 3
-	add(e.shared, AuthMethodShared)                                                  // 4
-	add(e.listed && e.found && e.method.Digest() != r.Digest, AttributesDiffer)      // 5
-	add(s.LastChanged.After(r.At.Add(authsync.RecordGrace)), ChangedSince)           // 6
-	add(r.Failing != "", Failing)                                                    // 7
-	add(pushed && age >= authsync.SettleAfter, NotSettled)                           // 8
-	add(pushed && age < authsync.SettleAfter, Settling)                              // 8
-	add(!pushed && r.Failing == "" && age >= refreshOf(s.ARN, e.refresh), RecordOld) // 9
+	add(!r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)               // 2
+	add(listed && !found, AuthMethodMissing)                                  // 3
+	add(shared, AuthMethodShared)                                             // 4
+	add(listed && found && m.Digest() != r.Digest, AttributesDiffer)          // 3
+	add(s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)             // 5
+	add(r.Fails(), Failing)                                                   // 6
+	add(pushed && age >= authsync.SettleAfter, NotSettled)                    // 7
+	add(r.State == secretstore.Unproven, NotVerified)                         // 8
+	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, refresh), RecordOld) // 9
+	add(pushed && age < authsync.SettleAfter, Settling)                       // 7
 	return reasons
 }
 
-// refreshOf is when a secret's record is old: at 75 to 100 % of refresh, by its ARN, so that secrets which were synced
-// together are not pushed again together.
+// refreshOf returns the age at which a secret's record is old: 75 to 100 % of refresh, by its ARN, so that secrets which
+// were written together are not written again together.
 func refreshOf(arn string, refresh time.Duration) time.Duration {
 	return refresh*3/4 + time.Duration(hash(arn)%uint64(refresh/4))
 }

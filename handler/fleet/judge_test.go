@@ -11,86 +11,113 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
+// listing is Datadog's list, and when its fetch began.
+type listing struct {
+	methods map[string]datadog.AuthMethod
+	began   time.Time
+}
+
 func TestJudge(t *testing.T) {
+	const (
+		tick    = time.Nanosecond
+		id      = "aaaaaaaa-0000-4000-8000-000000000001"
+		current = "00000000-0000-4000-8000-000000000001"
+		earlier = "00000000-0000-4000-8000-000000000000"
+		arn     = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf"
+		refresh = 24 * time.Hour
+	)
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	const tick = time.Nanosecond
-	const idA = "aaaaaaaa-0000-4000-8000-000000000001"
-	method := datadog.AuthMethod{ID: idA, Name: "payments", ClientID: "client", AccessTokenURL: "https://idp.example.com/oauth2/token"}
-	const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf"
-	const refresh = 24 * time.Hour
 	old := refreshOf(arn, refresh)
-	// ago is a secret whose push was recorded and settled that long ago, and that has not changed since.
-	ago := func(age time.Duration) secretstore.Secret {
+	method := datadog.AuthMethod{ID: id, Name: "payments", ClientID: "client", AccessTokenURL: "https://idp.example.com/oauth2/token"}
+	// secret was recorded that long ago, and has not changed since.
+	secret := func(state secretstore.State, age time.Duration, edits ...func(*secretstore.Secret)) secretstore.Secret {
 		at := now.Add(-age)
-		return secretstore.Secret{ARN: arn, Labels: map[string][]string{"v1": {"AWSCURRENT"}}, LastChanged: at,
-			Record: secretstore.Record{ID: idA, VersionID: "v1", At: at, Digest: method.Digest(), Site: "datadoghq.com", State: secretstore.Settled}}
-	}
-	with := func(s secretstore.Secret, edit func(*secretstore.Secret)) secretstore.Secret { edit(&s); return s }
-	pushed := func(age time.Duration) secretstore.Secret {
-		return with(ago(age), func(s *secretstore.Secret) { s.Record.State = secretstore.Pushed })
-	}
-	unproven := func(age time.Duration) secretstore.Secret {
-		return with(ago(age), func(s *secretstore.Secret) { s.Record.State = secretstore.Unproven })
-	}
-	failing := func(s secretstore.Secret) secretstore.Secret {
-		s.Record.State, s.Record.Failing = "", fault.CredentialRejected
+		s := secretstore.Secret{ARN: arn, Labels: map[string][]string{current: {"AWSCURRENT"}}, LastChanged: at,
+			Record: secretstore.Record{ID: id, Version: current, At: at, Digest: method.Digest(), Site: "datadoghq.com", State: state}}
+		for _, edit := range edits {
+			edit(&s)
+		}
 		return s
 	}
-	there, gone, unlisted := evidence{method: method, found: true, listed: true}, evidence{listed: true}, evidence{}
-	edited, shared := there, there
-	edited.method.Scope = "edited"
-	shared.shared = true
+	record := func(r secretstore.Record) func(*secretstore.Secret) {
+		return func(s *secretstore.Secret) { s.Record = r }
+	}
+	changed := func(after time.Duration) func(*secretstore.Secret) {
+		return func(s *secretstore.Secret) { s.LastChanged = s.Record.At.Add(after) }
+	}
+	version := func(s *secretstore.Secret) { s.Record.Version = earlier }
+	code := func(s *secretstore.Secret) { s.Record.Code = fault.CredentialRejected }
+	const pushed, settled, unproven = secretstore.Pushed, secretstore.Settled, secretstore.Unproven
+
+	there := listing{map[string]datadog.AuthMethod{id: method}, now}
+	edited := listing{map[string]datadog.AuthMethod{id: {ID: id, Scope: "edited"}}, now}
+	missing, unlisted := listing{began: now}, listing{}
+	began := func(l listing, at time.Time) listing { l.began = at; return l }
 
 	for _, c := range []struct {
 		name   string
 		secret secretstore.Secret
-		by     evidence
+		listing
+		shared bool
 		want   []Reason
 		state  State
 	}{
-		{"settled", ago(time.Hour), there, nil, InSync},
-		{"unproven", unproven(time.Hour), there, nil, InSync},
-		{"no record", with(ago(time.Hour), func(s *secretstore.Secret) { s.Record = secretstore.Record{} }), gone, []Reason{NeverSynced}, OutOfSync},
-		{"only an id", with(ago(time.Hour), func(s *secretstore.Secret) { s.Record = secretstore.Record{ID: idA} }), there, []Reason{NeverSynced}, OutOfSync},
-		{"only an id, which another has too", with(ago(time.Hour), func(s *secretstore.Secret) { s.Record = secretstore.Record{ID: idA} }), shared, []Reason{NeverSynced, AuthMethodShared}, OutOfSync},
-		{"only a failure", with(ago(time.Hour), func(s *secretstore.Secret) { s.Record = secretstore.Record{Failing: fault.Deadline} }), gone, []Reason{NeverSynced, Failing}, OutOfSync},
-		{"another version", with(ago(time.Hour), func(s *secretstore.Secret) { s.Record.VersionID = "v0" }), there, []Reason{OtherVersion}, OutOfSync},
-		{"the auth method is gone", ago(time.Hour), gone, []Reason{AuthMethodMissing}, OutOfSync},
-		{"recorded after the listing", ago(time.Hour), unlisted, nil, InSync},
-		{"another secret records it too", ago(time.Hour), shared, []Reason{AuthMethodShared}, OutOfSync},
-		{"the auth method was edited", ago(time.Hour), edited, []Reason{AttributesDiffer}, OutOfSync},
-		{"changed 5 s after the record", with(ago(time.Hour), func(s *secretstore.Secret) { s.LastChanged = s.Record.At.Add(5 * time.Second) }), there, nil, InSync},
-		{"changed later than that", with(ago(time.Hour), func(s *secretstore.Secret) { s.LastChanged = s.Record.At.Add(5*time.Second + tick) }), there, []Reason{ChangedSince}, OutOfSync},
-		{"failing", failing(ago(time.Hour)), there, []Reason{Failing}, OutOfSync},
-		{"failing for days", failing(ago(100 * time.Hour)), there, []Reason{Failing}, OutOfSync},
-		{"pushed just now", pushed(0), there, []Reason{Settling}, IsSettling},
-		{"pushed just under 10 min ago", pushed(10*time.Minute - tick), there, []Reason{Settling}, IsSettling},
-		{"pushed 10 min ago", pushed(10 * time.Minute), there, []Reason{NotSettled}, OutOfSync},
-		{"pushed just now, and changed", with(pushed(time.Minute), func(s *secretstore.Secret) { s.LastChanged = now }), there, []Reason{ChangedSince, Settling}, OutOfSync},
-		{"pushed days ago", pushed(100 * time.Hour), there, []Reason{NotSettled}, OutOfSync},
-		{"the record is just not old", ago(old - tick), there, nil, InSync},
-		{"the record is old", ago(old), there, []Reason{RecordOld}, OutOfSync},
-		{"unproven, and old", unproven(old), there, []Reason{RecordOld}, OutOfSync},
-		{"everything at once", with(ago(100*time.Hour), func(s *secretstore.Secret) { s.Record.VersionID = "v0"; s.LastChanged = now }), gone, []Reason{OtherVersion, AuthMethodMissing, ChangedSince, RecordOld}, OutOfSync},
+		{"settled", secret(settled, time.Hour), there, false, nil, InSync},
+		{"no record", secret("", time.Hour, record(secretstore.Record{})), missing, false, []Reason{NeverSynced}, OutOfSync},
+		{"only an id", secret("", time.Hour, record(secretstore.Record{ID: id})), there, false, []Reason{NeverSynced}, OutOfSync},
+		{"only an id, shared", secret("", time.Hour, record(secretstore.Record{ID: id})), there, true, []Reason{NeverSynced, AuthMethodShared}, OutOfSync},
+		{"only a failure", secret("", time.Hour, record(secretstore.Record{State: secretstore.Waiting, Code: fault.Deadline})), missing, false, []Reason{NeverSynced, Failing}, OutOfSync},
+		{"another version", secret(settled, time.Hour, version), there, false, []Reason{OtherVersion}, OutOfSync},
+		{"missing", secret(settled, time.Hour), missing, false, []Reason{AuthMethodMissing}, OutOfSync},
+		{"missing, recorded a second before the listing", secret(settled, time.Hour), began(missing, now.Add(-time.Hour+time.Second)), false, nil, InSync},
+		{"missing, recorded earlier than that", secret(settled, time.Hour), began(missing, now.Add(-time.Hour+time.Second+tick)), false, []Reason{AuthMethodMissing}, OutOfSync},
+		{"not listed", secret(settled, time.Hour), unlisted, false, nil, InSync},
+		{"shared", secret(settled, time.Hour), there, true, []Reason{AuthMethodShared}, OutOfSync},
+		{"edited", secret(settled, time.Hour), edited, false, []Reason{AttributesDiffer}, OutOfSync},
+		{"edited, recorded after the listing", secret(settled, time.Hour), began(edited, now.Add(-2*time.Hour)), false, nil, InSync},
+		{"changed 5 s after the record", secret(settled, time.Hour, changed(5*time.Second)), there, false, nil, InSync},
+		{"changed later than that", secret(settled, time.Hour, changed(5*time.Second+tick)), there, false, []Reason{ChangedSince}, OutOfSync},
+		{"waiting", secret(secretstore.Waiting, time.Hour, code), there, false, []Reason{Failing}, OutOfSync},
+		{"failing for days", secret(secretstore.Failing, 100*time.Hour, code), there, false, []Reason{Failing}, OutOfSync},
+		{"lost", secret(secretstore.Lost, time.Hour, code), there, false, []Reason{Failing}, OutOfSync},
+		{"pushed now", secret(pushed, 0), there, false, []Reason{Settling}, IsSettling},
+		{"pushed just under 10 min ago", secret(pushed, 10*time.Minute-tick), there, false, []Reason{Settling}, IsSettling},
+		{"pushed 10 min ago", secret(pushed, 10*time.Minute), there, false, []Reason{NotSettled}, OutOfSync},
+		{"pushed, then changed", secret(pushed, time.Minute, changed(time.Minute)), there, false, []Reason{ChangedSince, Settling}, OutOfSync},
+		{"pushed days ago", secret(pushed, 100*time.Hour), there, false, []Reason{NotSettled}, OutOfSync},
+		{"unproven", secret(unproven, time.Hour), there, false, []Reason{NotVerified}, InSync},
+		{"unproven, and old", secret(unproven, old), there, false, []Reason{NotVerified, RecordOld}, OutOfSync},
+		{"just not old", secret(settled, old-tick), there, false, nil, InSync},
+		{"old", secret(settled, old), there, false, []Reason{RecordOld}, OutOfSync},
+		{"all at once", secret(settled, 100*time.Hour, version, changed(time.Hour)), missing, true,
+			[]Reason{OtherVersion, AuthMethodMissing, AuthMethodShared, ChangedSince, RecordOld}, OutOfSync},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.by.now, c.by.refresh = now, refresh
-			got := judge(c.secret, c.by)
+			got := judge(c.secret, c.methods, c.began, c.shared, refresh, now)
 			if diff := cmp.Diff(c.want, got); diff != "" || stateOf(got) != c.state {
 				t.Errorf("state %s (-want +got):\n%s", stateOf(got), diff)
 			}
 		})
+	}
+	if refreshOf(arn+"-b", refresh) == old {
+		t.Error("two secrets that were written together are written together again")
 	}
 	if old < refresh*3/4 || old >= refresh {
 		t.Errorf("the record is old after %v", old)
 	}
 }
 
-func TestUrgency(t *testing.T) {
-	order := [][]Reason{{NeverSynced}, {OtherVersion, ChangedSince}, {AuthMethodMissing}, {AuthMethodShared}, {AttributesDiffer}, {ChangedSince, Settling}, {NotSettled}, {OtherVersion, Failing}, {RecordOld}}
-	for i := range order[1:] {
-		if urgency(order[i]) >= urgency(order[i+1]) {
-			t.Errorf("%v does not come before %v", order[i], order[i+1])
+func TestRank(t *testing.T) {
+	for i, same := range [][][]Reason{
+		{{OtherVersion, ChangedSince}, {AuthMethodMissing}, {AuthMethodShared}, {AttributesDiffer}, {ChangedSince, Settling}, {NeverSynced}},
+		{{NotSettled}},
+		{{OtherVersion, Failing}, {Failing}, {NeverSynced, Failing}},
+		{{RecordOld}, {NotVerified, RecordOld}},
+	} {
+		for _, reasons := range same {
+			if got := rank(reasons); got != i {
+				t.Errorf("rank(%v) = %d; want %d", reasons, got, i)
+			}
 		}
 	}
 }

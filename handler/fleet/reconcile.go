@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,51 +22,60 @@ import (
 const Workers = 8
 
 const (
-	maxTold        = 1000             // failures or plans that one answer holds
-	lastStart      = 25 * time.Second // before the deadline: a sync that began later might be cut short
-	maxRefused     = 2                // secrets with which Datadog refuses the keys: one may be refused for what it states
-	maxUnavailable = 3                // secrets with which Datadog does not answer, and then the run stops
-	eventLate      = 5 * time.Minute  // since AWSCURRENT moved: by then its event came, or never will
+	maxListed  = 1000             // failures, plans or auth methods in one answer
+	startUntil = 25 * time.Second // before the deadline: a sync that began later might be cut short
+	maxTrouble = 2                // secrets that meet the same trouble of Datadog before it is the run's
+	eventLate  = 5 * time.Minute  // since AWSCURRENT moved: by then its event came, or never will
 )
 
-// Reconciliation tells what came of one Reconcile. It is its answer and its line in the log.
+// Reconciliation is the answer of one Reconcile.
 type Reconciliation struct {
 	SchemaVersion string                 `json:"schemaVersion"`
 	RequestID     string                 `json:"requestId"`
 	DryRun        bool                   `json:"dryRun"`
-	Secrets       int                    `json:"secrets"` // in scope, and not idle
+	Secrets       int                    `json:"secrets"` // in scope, with something to do
 	InSync        int                    `json:"inSync"`
-	Settling      int                    `json:"settling"` // pushed of late, left alone
+	Settling      int                    `json:"settling"`
 	OutOfSync     int                    `json:"outOfSync"`
-	Outcomes      map[report.Outcome]int `json:"outcomes"` // of this run's syncs
-	Failing       int                    `json:"failing"`  // past their grace
-	AtRisk        int                    `json:"atRisk"`   // of these, what Datadog holds was rejected too
-	LeftOver      int                    `json:"leftOver"` // out of sync, and for the next run
+	Outcomes      map[report.Outcome]int `json:"outcomes"`   // of this run's syncs
+	Failing       int                    `json:"failing"`    // with a failure that was told, or that could not be recorded
+	AtRisk        int                    `json:"atRisk"`     // of which what Datadog holds was rejected
+	Unverified    int                    `json:"unverified"` // written twice without a verdict
+	LeftOver      int                    `json:"leftOver"`   // out of sync, for the next run
 	Error         *fault.Error           `json:"error,omitempty"`
-	Failures      []report.Result        `json:"failures,omitempty"` // the first 1,000
-	Plans         []report.Result        `json:"plans,omitempty"`    // of a dry run, the first 1,000
+	Failures      []report.Result        `json:"failures,omitempty"`  // the first 1,000
+	Plans         []report.Result        `json:"plans,omitempty"`     // of a dry run, the first 1,000
+	Unmanaged     []Unmanaged            `json:"unmanaged,omitempty"` // of a dry run, the first 1,000
 	DurationMs    int64                  `json:"durationMs"`
 
 	Listed bool `json:"-"` // all secrets: the counts are whole
 }
 
-// Reconcile syncs every secret under the prefix that is out of sync as far as is recorded, or that is to be settled, and
-// hands each result to told, one at a time. It ends before ctx's deadline; its counts are as after the run. What fails for
-// one secret is told like any failed sync; what keeps the run from listing or going on is the answer's Error.
-func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, told func(report.Result)) Reconciliation {
+// Unmanaged is an auth method that no secret records and no plan names.
+type Unmanaged struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Reconcile syncs every secret under the prefix that is out of sync as far as is recorded, and hands each result to
+// each, one at a time. It ends before ctx's deadline; its counts are as after the run. What keeps the run from listing
+// or from going on is the answer's Error.
+func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(report.Result)) Reconciliation {
 	started := f.Now()
-	r := &run{Fleet: f, req: req, told: told, listing: f.Syncer.NewListing(), trouble: map[fault.Code]int{}, answer: Reconciliation{SchemaVersion: "1",
-		RequestID: req.RequestID, DryRun: req.DryRun, Outcomes: map[report.Outcome]int{}}}
-	r.req.Trigger = report.Trigger{Type: report.TriggerReconcile, ID: req.RequestID}
-	listing, cancel := authsync.WithReserve(ctx)
-	secrets, secretsErr, methodsErr := f.list(listing, r.listing, req.ARNPrefix)
-	cancel()
-	r.answer.Listed = secretsErr == nil
-	r.holders = holdersOf(secrets)
-	items := r.judgeAll(secrets)
-	if err := cmp.Or(secretsErr, methodsErr); err != nil {
-		r.stopped, r.answer.Error = true, fault.From(err)
+	req.Trigger = report.Trigger{Type: report.TriggerReconcile, ID: req.RequestID}
+	r := &run{Fleet: f, req: req, each: each, listing: f.Syncer.NewListing(), trouble: map[fault.Code]int{}}
+	r.answer = Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun,
+		Outcomes: map[report.Outcome]int{}}
+	secrets, secretsErr, methodsErr := f.list(ctx, r.listing, req.ARNPrefix)
+	r.answer.Listed, r.recordedBy = secretsErr == nil, recordedBy(secrets)
+	var items []*item
+	for _, s := range secrets {
+		i := &item{secret: s}
+		r.judge(i)
+		items = append(items, i)
 	}
+	r.answer.Error = fault.From(cmp.Or(secretsErr, methodsErr, r.foreign()))
+	r.stopped = r.answer.Error != nil
 	r.syncAll(ctx, items)
 	r.count(items)
 	r.answer.DurationMs = f.Now().Sub(started).Milliseconds()
@@ -75,67 +85,82 @@ func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, told func(r
 // run is one Reconcile.
 type run struct {
 	*Fleet
-	req     authsync.Request // of which each secret gets a copy
-	told    func(report.Result)
-	listing *datadog.Listing
-	holders holders
+	req        authsync.Request // of which each secret gets a copy
+	each       func(report.Result)
+	listing    *datadog.Listing
+	recordedBy map[string][]string // id of an auth method → ARNs of the secrets that record it, as listed
 
 	mu      sync.Mutex
 	answer  Reconciliation
 	stopped bool
-	trouble map[fault.Code]int // of Datadog, by how many secrets met it
+	wrote   bool
+	trouble map[fault.Code]int // secrets that met this code
+	planned []string           // ids of auth methods that a plan names
 }
 
 // item is one secret of a run.
 type item struct {
-	secret  secretstore.Secret
-	reasons []Reason
-	state   State
-	fails   bool // as recorded, or as this run found where that could not be recorded
-	lost    bool // and what Datadog holds was rejected
-	idle    bool // there is nothing to do for it after all
-	left    bool // for the next run
+	secret     secretstore.Secret
+	reasons    []Reason
+	skip       bool // there is nothing to do after all
+	left       bool // for the next run
+	rejected   bool // this run found that what Datadog holds is rejected
+	unrecorded bool // this run met a failure that could not be recorded
 }
 
-func (r *run) judgeAll(secrets []secretstore.Secret) []*item {
-	items := make([]*item, 0, len(secrets))
-	for _, s := range secrets {
-		i := &item{}
-		r.judge(i, s, len(r.holders[s.Record.ID]) > 1)
-		items = append(items, i)
+func (r *run) judge(i *item) {
+	i.reasons = r.Fleet.judge(i.secret, r.listing, r.shared(i.secret.ARN, i.secret.Record.ID))
+}
+
+// shared reports whether a secret other than arn records the auth method, as listed.
+func (r *run) shared(arn, id string) bool {
+	return slices.ContainsFunc(r.recordedBy[id], func(other string) bool { return other != arn })
+}
+
+// foreign returns an error if Datadog lists none of two or more auth methods that are recorded.
+func (r *run) foreign() error {
+	methods, began := r.listing.Methods()
+	if began.IsZero() || len(r.recordedBy) < 2 {
+		return nil
 	}
-	return items
-}
-
-func (r *run) judge(i *item, s secretstore.Secret, shared bool) {
-	i.secret, i.fails, i.lost = s, s.Record.Failing != "", s.Record.Lost
-	i.reasons = judge(s, r.evidence(s, r.listing, shared))
-	i.state = stateOf(i.reasons)
-}
-
-// syncAll syncs what is out of sync. Each worker starts a sync only while there is time for it, and no reason to stop.
-func (r *run) syncAll(ctx context.Context, items []*item) {
-	var queue []*item
-	for _, i := range items {
-		if i.state == OutOfSync {
-			queue = append(queue, i)
+	for id := range r.recordedBy {
+		if _, found := methods[id]; found {
+			return nil
 		}
 	}
-	slices.SortFunc(queue, func(a, b *item) int { // in another order each time, so that none that always fails is always first
-		return cmp.Or(cmp.Compare(urgency(a.reasons), urgency(b.reasons)), cmp.Compare(hash(r.req.RequestID+a.secret.ARN), hash(r.req.RequestID+b.secret.ARN)))
-	})
-	next := make(chan *item, len(queue))
-	for _, i := range queue {
-		next <- i
+	return fault.New(fault.DatadogUnauthorized, "Datadog lists none of %d auth methods that are recorded: "+
+		"its credentials may be another organisation's", len(r.recordedBy))
+}
+
+// syncAll syncs what is out of sync, what a webhook waits for first. Last, and one at a time, come secrets that record no
+// auth method: no webhook uses what does not exist, and no two of a run create at once.
+func (r *run) syncAll(ctx context.Context, items []*item) {
+	var update, create []*item
+	for _, i := range items {
+		switch {
+		case stateOf(i.reasons) != OutOfSync:
+		case i.secret.Record.ID == "":
+			create = append(create, i)
+		default:
+			update = append(update, i)
+		}
 	}
-	close(next)
+	r.work(ctx, Workers, update)
+	r.work(ctx, 1, create)
+}
+
+// work syncs items by rank; within a rank in another order each run, so that none that always fails is always first.
+func (r *run) work(ctx context.Context, workers int, items []*item) {
+	slices.SortFunc(items, func(a, b *item) int {
+		order := func(i *item) uint64 { return hash(r.req.RequestID + i.secret.ARN) }
+		return cmp.Or(cmp.Compare(rank(a.reasons), rank(b.reasons)), cmp.Compare(order(a), order(b)))
+	})
 	var all errgroup.Group
-	for range Workers {
+	all.SetLimit(workers)
+	for _, i := range items {
 		all.Go(func() error {
-			for i := range next {
-				if i.left = !r.mayStart(ctx); !i.left {
-					r.sync(ctx, i)
-				}
+			if i.left = !r.mayStart(ctx); !i.left {
+				r.sync(ctx, i)
 			}
 			return nil
 		})
@@ -143,142 +168,148 @@ func (r *run) syncAll(ctx context.Context, items []*item) {
 	_ = all.Wait()
 }
 
-// urgency orders secrets: those out of sync by their first reason, those to be settled, those that fail, those to be
-// refreshed.
-func urgency(reasons []Reason) int {
-	order := []Reason{NeverSynced, OtherVersion, AuthMethodMissing, AuthMethodShared, AttributesDiffer, ChangedSince, NotSettled, Failing, RecordOld}
-	if slices.Contains(reasons, Failing) {
-		return slices.Index(order, Failing)
+// rank orders secrets: out of sync without a failure, not settled, failing, old.
+func rank(reasons []Reason) int {
+	switch {
+	case slices.Contains(reasons, Failing):
+		return 2
+	case reasons[0] == NotSettled:
+		return 1
+	case reasons[0] == RecordOld, reasons[0] == NotVerified:
+		return 3
 	}
-	return slices.Index(order, reasons[0])
+	return 0
 }
 
 func (r *run) mayStart(ctx context.Context) bool {
 	deadline, timed := ctx.Deadline()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.stopped && !(timed && deadline.Sub(r.Now()) < lastStart)
+	return !r.stopped && !(timed && deadline.Sub(r.Now()) < startUntil)
 }
 
-// sync describes the secret anew, since lists may be minutes old, and syncs it if it still is out of sync.
+// sync judges the secret again by a fresh look, since lists may be minutes old, and syncs it if it is out of sync.
 func (r *run) sync(ctx context.Context, i *item) {
-	req := r.req
-	req.SecretID = i.secret.ARN
-	known := authsync.Known{Listing: r.listing, Settle: true}
 	fresh, err := r.Secrets.Describe(ctx, i.secret.ARN)
-	i.idle = fault.Is(err, fault.SecretNotFound) || err == nil && fresh.Idle() != ""
-	if i.idle {
-		return
-	}
-	if err == nil {
-		r.judge(i, fresh, r.isShared(ctx, fresh))
-		if i.state != OutOfSync {
+	if err == nil { // otherwise the sync says what it is
+		i.secret = fresh
+		if r.judge(i); stateOf(i.reasons) != OutOfSync {
 			return
 		}
-		known.Secret = &i.secret
 	}
-	shared := known.Secret != nil && slices.Contains(i.reasons, AuthMethodShared)
-	if r.req.DryRun && !shared {
-		res := r.Syncer.Plan(ctx, req, known)
-		if i.left = r.noteTrouble(res.Error); !i.left {
-			r.tell(res)
-		}
-		return
+	req := r.req
+	req.SecretID = i.secret.ARN
+	req.Run = &authsync.Run{Listing: r.listing, Shared: r.shared, Owns: func(e *fault.Error) bool {
+		i.left = r.owns(e)
+		return i.left
+	}}
+	res := r.Syncer.Sync(ctx, req)
+	if req.DryRun && res.Error != nil {
+		req.Run.Owns(res.Error)
 	}
-	var attempt authsync.Attempt
-	if shared {
-		attempt = r.Syncer.Refuse(req, known, fault.New(fault.AuthMethodMismatch, "another secret records auth method %s too: correct the tag %s of one", i.secret.Record.ID, secretstore.RecordTag))
-	} else {
-		attempt = r.Syncer.Push(ctx, req, known)
-	}
-	i.left = r.noteTrouble(attempt.Error)
-	attempt.Quiet = i.left || i.isRepeat(attempt.Result)
-	res := r.Syncer.Finish(ctx, attempt)
-	i.idle = res.Outcome == report.Skipped
+	i.rejected = res.Held != nil && res.Held.Verification == tokencheck.Rejected
 	if i.left {
 		return
 	}
-	i.fails = res.Record.Failing != "" || res.Error != nil && !res.Retry
-	i.lost = res.Record.Lost || res.Held != nil && res.Held.Verification == tokencheck.Rejected
-	if res.Error == nil && !res.RecordFailed && res.Record.Failing == "" {
-		i.state = InSync
-		if res.Record.State == secretstore.Pushed {
-			i.state = IsSettling
-		}
+	res.Repaired = res.Error == nil && !req.DryRun && i.isRepair(r.Now())
+	if i.skip = res.Outcome == report.Skipped || is(res.Error, fault.SecretNotFound); i.skip {
+		return
 	}
-	res.Repaired = res.Error == nil && i.isRepair(r.Now())
-	r.tell(res)
+	if !req.DryRun {
+		i.unrecorded = res.Error != nil && (res.RecordFailed || res.Record == nil || !res.Record.Fails())
+		if res.Record != nil {
+			i.secret.Record = *res.Record
+		}
+		r.judge(i)
+	}
+	r.note(res)
 }
 
-// noteTrouble reports, and counts, whether a sync failed for what may be no different for the next secret: Datadog leaves no room, and
-// then the run stops; refuses the keys, and then it stops at the second; or does not answer, and then it stops at the
-// third. That is the run's failure.
-func (r *run) noteTrouble(e *fault.Error) bool {
-	most := map[fault.Code]int{fault.DatadogThrottled: 1, fault.DatadogUnauthorized: maxRefused, fault.DatadogUnavailable: maxUnavailable}
-	if e == nil || most[e.Code] == 0 {
-		return false
-	}
+func is(e *fault.Error, code fault.Code) bool { return e != nil && e.Code == code }
+
+// isRepair reports whether the event of a rotation did not come, or somebody else writes to the auth method.
+func (i *item) isRepair(now time.Time) bool {
+	has := func(why Reason) bool { return slices.Contains(i.reasons, why) }
+	missed := has(OtherVersion) && !has(Failing) && now.Sub(i.secret.LastChanged) > eventLate
+	return missed || has(AttributesDiffer)
+}
+
+// owns reports whether a secret's failure is the run's:
+//
+//  1. datadog_throttled: the run stops;
+//  2. datadog_unauthorized or datadog_unavailable, from the third secret that meets the same, unless a write of this run
+//     succeeded: so neither an outage nor a key that may only read is told to every team, and no team's content stops
+//     another's. The run goes on.
+func (r *run) owns(e *fault.Error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.trouble[e.Code]++
-	r.stopped = r.stopped || r.trouble[e.Code] >= most[e.Code]
+	switch e.Code {
+	case fault.DatadogThrottled: // 1
+		r.stopped = true
+	case fault.DatadogUnauthorized, fault.DatadogUnavailable: // 2
+		if r.trouble[e.Code]++; r.trouble[e.Code] <= maxTrouble || r.wrote {
+			return false
+		}
+	default:
+		return false
+	}
 	r.answer.Error = cmp.Or(r.answer.Error, e)
 	return true
 }
 
-// isRepeat: what was settled before was pushed again, for no other reason than its age or an unrelated change.
-func (i *item) isRepeat(res report.Result) bool {
-	other := slices.ContainsFunc(i.reasons, func(r Reason) bool { return r != ChangedSince && r != RecordOld })
-	return res.Outcome == report.Updated && !other && res.Secret.VersionID == i.secret.Record.VersionID
-}
-
-// isRepair: the event of a rotation did not come, or somebody else writes to the auth method.
-func (i *item) isRepair(now time.Time) bool {
-	has := func(why Reason) bool { return slices.Contains(i.reasons, why) }
-	missed := has(OtherVersion) && !has(Failing) && now.Sub(i.secret.LastChanged) > eventLate
-	return missed || has(AuthMethodMissing) || has(AttributesDiffer)
-}
-
-// isShared asks the other secrets that were listed with this auth method whether they still record it. One that cannot be
-// described counts as it was listed.
-func (r *run) isShared(ctx context.Context, s secretstore.Secret) bool {
-	return slices.ContainsFunc(r.holders[s.Record.ID], func(arn string) bool {
-		if arn == s.ARN {
-			return false
-		}
-		other, err := r.Secrets.Describe(ctx, arn)
-		return err != nil || other.Record.ID == s.Record.ID
-	})
-}
-
-func (r *run) tell(res report.Result) {
+func (r *run) note(res report.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer.Outcomes[res.Outcome]++
-	switch {
-	case res.Outcome == report.Failed && len(r.answer.Failures) < maxTold:
-		r.answer.Failures = append(r.answer.Failures, res)
-	case res.Outcome == report.Planned && len(r.answer.Plans) < maxTold:
-		r.answer.Plans = append(r.answer.Plans, res)
+	switch a := &r.answer; res.Outcome {
+	case report.Failed:
+		a.Failures = capped(append(a.Failures, res))
+	case report.Planned:
+		a.Plans = capped(append(a.Plans, res))
+		r.planned = append(r.planned, res.AuthMethod.ID)
+	case report.Skipped:
+	default:
+		r.wrote = true
 	}
-	r.told(res)
+	r.each(res)
 }
+
+func capped[T any](all []T) []T { return all[:min(maxListed, len(all))] }
 
 // count counts the secrets as the run leaves them.
 func (r *run) count(items []*item) {
 	a := &r.answer
 	for _, i := range items {
-		if i.idle {
+		if i.skip {
 			continue
 		}
 		a.Secrets++
-		a.InSync += one(i.state == InSync)
-		a.Settling += one(i.state == IsSettling)
-		a.OutOfSync += one(i.state == OutOfSync)
-		a.Failing += one(i.fails)
-		a.AtRisk += one(i.lost)
+		state, recorded := stateOf(i.reasons), i.secret.Record.State
+		a.InSync += one(state == InSync)
+		a.Settling += one(state == IsSettling)
+		a.OutOfSync += one(state == OutOfSync)
+		a.Failing += one(i.unrecorded || recorded == secretstore.Failing || recorded == secretstore.Lost)
+		a.AtRisk += one(i.rejected || recorded == secretstore.Lost)
+		a.Unverified += one(recorded == secretstore.Unproven)
 		a.LeftOver += one(i.left)
 	}
+	if r.req.DryRun {
+		a.Unmanaged = r.unmanaged()
+	}
+}
+
+// unmanaged returns the auth methods that no secret records and no plan names.
+func (r *run) unmanaged() (all []Unmanaged) {
+	methods, _ := r.listing.Methods()
+	for id, m := range methods {
+		if r.recordedBy[id] == nil && !slices.Contains(r.planned, id) {
+			all = append(all, Unmanaged{id, m.Shown().Name})
+		}
+	}
+	slices.SortFunc(all, func(a, b Unmanaged) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	return capped(all)
 }
 
 func one(is bool) int {

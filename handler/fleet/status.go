@@ -3,12 +3,10 @@ package fleet
 import (
 	"cmp"
 	"context"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
@@ -19,7 +17,7 @@ import (
 // limit.
 const listingKept = 10 * time.Second
 
-// Status tells of secrets in scope how far each is in sync with Datadog, as far as is recorded: no value is read.
+// Status says of secrets in scope how far each is in sync with Datadog, as far as is recorded: no value is read.
 type Status struct {
 	Secrets   []SecretStatus `json:"secrets"`
 	NextToken string         `json:"nextToken,omitempty"` // of the next page; empty on the last
@@ -37,10 +35,11 @@ type SecretStatus struct {
 	PushedAt          *time.Time            `json:"pushedAt,omitempty"`
 }
 
-// Failure is one that is recorded. Lost: what Datadog holds was rejected too, so alerts are being lost.
+// Failure is one that is recorded.
 type Failure struct {
 	report.Failure
-	Lost bool `json:"lost"`
+	Told bool `json:"told"` // it was published
+	Lost bool `json:"lost"` // what Datadog holds was rejected: alerts are being lost
 }
 
 // StatusRequest asks for one secret, or for a page of all in scope.
@@ -51,8 +50,7 @@ type StatusRequest struct {
 	ARNPrefix string // see authsync.Request
 }
 
-// Status judges secrets as Reconcile does, and changes nothing. Of two secrets that record one auth method it knows only
-// where both are on the page.
+// Status judges secrets as Reconcile does, and changes nothing. Sharing is reported only if both secrets are on one page.
 func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	if req.SecretID != "" && (req.NextToken != "" || req.State != "") {
 		return Status{}, fault.New(fault.BadRequest, "secretId excludes nextToken and state")
@@ -78,15 +76,16 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 		return Status{}, err
 	}
 	answer := Status{Secrets: []SecretStatus{}, NextToken: next}
-	holders := holdersOf(secrets)
+	recorded := recordedBy(secrets)
 	for _, secret := range secrets {
 		if !f.inScope(secret, req.ARNPrefix) {
 			if req.SecretID != "" {
-				return Status{}, cmp.Or(f.Syncer.Scope.Admit(secret.ARN, req.ARNPrefix), error(fault.New(fault.SecretNotFound, "%s", secret.Idle())))
+				skip := fault.New(fault.SecretNotFound, "%s", secret.SkipReason())
+				return Status{}, cmp.Or(f.Syncer.Scope.Admit(secret.ARN, req.ARNPrefix), error(skip))
 			}
 			continue
 		}
-		s := f.statusOf(secret, l, len(holders[secret.Record.ID]) > 1)
+		s := f.statusOf(secret, l, len(recorded[secret.Record.ID]) > 1)
 		if req.State == "" || req.State == s.State {
 			answer.Secrets = append(answer.Secrets, s)
 		}
@@ -96,7 +95,7 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 
 func (s State) known() bool { return s == "" || s == InSync || s == IsSettling || s == OutOfSync }
 
-// recentListing is the listing that was begun less than 10 s ago, or a new one. One that failed to load is loaded again.
+// recentListing returns the listing made less than 10 s ago, or a new one. One that failed to load is loaded again.
 func (f *Fleet) recentListing() *datadog.Listing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,83 +114,22 @@ func (f *Fleet) page(ctx context.Context, req StatusRequest) ([]secretstore.Secr
 }
 
 func (f *Fleet) statusOf(secret secretstore.Secret, l *datadog.Listing, shared bool) SecretStatus {
-	r, e := secret.Record, f.evidence(secret, l, shared)
-	reasons := judge(secret, e)
-	s := SecretStatus{
-		Secret: report.SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: secret.Labelled(secretstore.Current)},
-		State:  stateOf(reasons), Reasons: append([]Reason{}, reasons...), RecordedVersionID: r.VersionID, Settled: r.State == secretstore.Settled && r.VersionID == secret.Labelled(secretstore.Current),
-	}
+	r, current := secret.Record, secret.Labelled(secretstore.Current)
+	reasons := f.judge(secret, l, shared)
+	s := SecretStatus{State: stateOf(reasons), Reasons: append([]Reason{}, reasons...),
+		Secret:            report.SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: current, Owner: secret.Owner},
+		RecordedVersionID: cmp.Or(secret.VersionOf(r), r.Version),
+		Settled:           r.State == secretstore.Settled && r.IsOf(current)}
 	if !r.At.IsZero() {
 		s.PushedAt = &r.At
 	}
-	if r.Failing != "" {
-		s.Failing = &Failure{report.Failure{Code: r.Failing, Since: r.Since}, r.Lost}
+	if r.Fails() {
+		told, lost := r.State != secretstore.Waiting, r.State == secretstore.Lost
+		s.Failing = &Failure{report.Failure{Code: r.Code, Since: r.Since}, told, lost}
 	}
 	if r.ID != "" {
-		s.AuthMethod = &report.AuthMethodRef{ID: r.ID, Name: e.method.Name, Site: f.Syncer.Site}
+		methods, _ := l.Methods()
+		s.AuthMethod = &report.AuthMethodRef{ID: r.ID, Name: methods[r.ID].Shown().Name, Site: f.Syncer.Site}
 	}
 	return s
-}
-
-type secrets interface {
-	Describe(ctx context.Context, id string) (secretstore.Secret, error)
-	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)
-}
-
-// Fleet is every secret under the prefix. It is safe for concurrent use.
-type Fleet struct {
-	Syncer  *authsync.Syncer
-	Secrets secrets
-	Refresh time.Duration // after which a secret in sync is verified and pushed again, at the latest
-	Now     func() time.Time
-
-	mu      sync.Mutex
-	listing *datadog.Listing // that Status asked for last
-	listed  time.Time
-}
-
-// inScope leaves out what may not be touched, and secrets that there is nothing to do about.
-func (f *Fleet) inScope(s secretstore.Secret, arnPrefix string) bool {
-	return s.Idle() == "" && f.Syncer.Scope.Admit(s.ARN, arnPrefix) == nil
-}
-
-// holders are the ARNs of the secrets that record an auth method, by its id.
-type holders map[string][]string
-
-func holdersOf(secrets []secretstore.Secret) holders {
-	h := holders{}
-	for _, s := range secrets {
-		if s.Record.ID != "" {
-			h[s.Record.ID] = append(h[s.Record.ID], s.ARN)
-		}
-	}
-	return h
-}
-
-// evidence is what a secret is judged by.
-func (f *Fleet) evidence(s secretstore.Secret, l *datadog.Listing, shared bool) evidence {
-	m, found := l.Get(s.Record.ID)
-	return evidence{method: m, found: found, listed: l.NewerThan(s.Record.At), shared: shared, refresh: f.Refresh, now: f.Now()}
-}
-
-// list lists the auth methods and, page by page, the secrets in scope, both at once.
-func (f *Fleet) list(ctx context.Context, l *datadog.Listing, arnPrefix string) (secrets []secretstore.Secret, secretsErr, methodsErr error) {
-	var both errgroup.Group
-	both.Go(func() error {
-		methodsErr = l.Load(ctx)
-		return nil
-	})
-	for next, more := "", true; more; more = next != "" {
-		var page []secretstore.Secret
-		if page, next, secretsErr = f.Secrets.Page(ctx, f.Syncer.Scope.Prefix, next); secretsErr != nil {
-			break
-		}
-		for _, s := range page {
-			if f.inScope(s, arnPrefix) {
-				secrets = append(secrets, s)
-			}
-		}
-	}
-	_ = both.Wait()
-	return secrets, secretsErr, methodsErr
 }

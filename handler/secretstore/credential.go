@@ -1,7 +1,11 @@
 package secretstore
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,35 +28,33 @@ type Credential struct {
 	Scope          *string
 	Name           string
 	AuthMethodID   string
+
+	Warning string // names fields that are misspelt, and so ignored; empty if none are
 }
 
 // ParseCredential reads a secret's value. A value that begins like JSON is an object with the fields of Datadog's own
 // API, each also in camelCase; any other is only the client secret. The error, secret_invalid, names every fault by
-// field and tells no value. urls is the rule for access_token_url.
-func ParseCredential(value sensitive.Text, urls endpoint.Rule) (Credential, error) {
+// field and tells no value. defaultName is the auth method's name where the secret states none; urls is the rule for
+// access_token_url.
+func ParseCredential(value sensitive.Text, defaultName string, urls endpoint.Rule) (Credential, error) {
 	text := strings.TrimFunc(value.Reveal(), func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
+	var p parser
 	switch {
 	case text == "":
-		return Credential{}, fault.New(fault.SecretInvalid, "the secret's value is empty")
+		p.fault("the secret's value is empty")
 	case !utf8.ValidString(text):
-		return Credential{}, fault.New(fault.SecretInvalid, "the secret's value is not UTF-8 text")
-	case !strings.ContainsRune(`{["`, rune(text[0])):
-		return Credential{ClientSecret: sensitive.New(text)}, nil
+		p.fault("the secret's value is not UTF-8 text")
+	case strings.ContainsRune(`{["`, rune(text[0])):
+		p.object(text, urls)
+	default:
+		p.plain(text)
 	}
-	members, err := strictjson.Object([]byte(text))
-	if err != nil {
-		return Credential{}, fault.New(fault.SecretInvalid, "the secret's value begins like JSON but is wrong: %v", err)
+	p.checkShown(defaultName)
+	if len(p.faults) > 0 {
+		return Credential{}, fault.New(fault.SecretInvalid, "%s", strings.Join(append(p.faults, p.misspelt...), "; "))
 	}
-	f := fields{members: members}
-	for other, name := range spellings {
-		if raw, stated := members[other]; stated {
-			if members[name] != nil {
-				f.faults = append(f.faults, name+" stands in two spellings")
-			}
-			members[name] = raw
-		}
-	}
-	return f.credential(urls)
+	p.credential.Warning = strings.Join(p.misspelt, "; ")
+	return p.credential, nil
 }
 
 // MissingToCreate names the fields without which no auth method can be created.
@@ -71,79 +73,185 @@ func (c Credential) States() bool {
 	return c.ClientID != "" && c.AccessTokenURL != "" && c.Audience != nil && c.Scope != nil
 }
 
-// maxField of bytes: so that a result with every field fits an event, of 256 KiB, however it is escaped.
-const (
-	maxField = 4096
-	tooLong  = " is over 4096 bytes"
-)
+// maxField bytes: so that a result with every field fits an event, of 256 KiB, however it is escaped.
+const maxField = 4096
 
 const byteOrderMark = '\ufeff' // which some editors put first
 
-// spellings are those in camelCase, of the names that differ from them.
-var spellings = map[string]string{"clientId": "client_id", "clientSecret": "client_secret", "accessTokenUrl": "access_token_url", "authMethodId": "auth_method_id"}
-
-type fields struct {
-	members map[string]json.RawMessage // by Datadog's name
-	faults  []string
+// known are the fields, by their letters in lower case, and what some providers call the token endpoint.
+var known = map[string]string{
+	"clientid": "client_id", "clientsecret": "client_secret", "accesstokenurl": "access_token_url",
+	"audience": "audience", "scope": "scope", "name": "name", "authmethodid": "auth_method_id",
+	"tokenurl": "access_token_url", "tokenendpoint": "access_token_url",
 }
 
-func (f fields) credential(urls endpoint.Rule) (Credential, error) {
-	c := Credential{
-		ClientID:       f.text("client_id"),
-		ClientSecret:   sensitive.New(f.text("client_secret")),
-		AccessTokenURL: f.text("access_token_url"),
-		Audience:       f.clearable("audience"),
-		Scope:          f.clearable("scope"),
-		Name:           f.text("name"),
-		AuthMethodID:   strings.ToLower(f.text("auth_method_id")), // as Datadog spells ids
+// camelCase spells the fields whose names differ in it.
+var camelCase = map[string]string{
+	"clientId": "client_id", "clientSecret": "client_secret",
+	"accessTokenUrl": "access_token_url", "authMethodId": "auth_method_id",
+}
+
+// parser collects what a value states, and what is wrong with it.
+type parser struct {
+	members    map[string]json.RawMessage // by Datadog's name
+	credential Credential
+	faults     []string
+	misspelt   []string
+}
+
+func (p *parser) fault(format string, args ...any) {
+	p.faults = append(p.faults, fmt.Sprintf(format, args...))
+}
+
+// plain reads a value that is only the client secret.
+func (p *parser) plain(text string) {
+	p.checkText("the client secret", text)
+	for _, field := range []string{"client_secret", "clientSecret"} { // a line of a .env file, say
+		if strings.Contains(strings.ToLower(text), strings.ToLower(field)) {
+			p.fault("the secret's value is no JSON object, and no client secret either: it contains %s", field)
+		}
 	}
-	if raw := f.members["client_secret"]; raw == nil || strictjson.Null(raw) {
-		f.faults = append(f.faults, "client_secret is required")
+	p.credential.ClientSecret = sensitive.New(text)
+}
+
+func (p *parser) object(text string, urls endpoint.Rule) {
+	var err error
+	if p.members, err = strictjson.Object([]byte(text)); err != nil {
+		p.fault("the secret's value begins like JSON but is wrong: %v", err)
+		return
+	}
+	for _, other := range slices.Sorted(maps.Keys(camelCase)) {
+		name := camelCase[other]
+		if raw, stated := p.members[other]; stated {
+			if p.members[name] != nil {
+				p.fault("%s stands in two spellings", name)
+			}
+			p.members[name] = raw
+		}
+	}
+	p.credential = Credential{
+		ClientID:       p.text("client_id"),
+		ClientSecret:   sensitive.New(p.text("client_secret")),
+		AccessTokenURL: p.text("access_token_url"),
+		Audience:       p.clearable("audience"),
+		Scope:          p.clearable("scope"),
+		Name:           p.text("name"),
+		AuthMethodID:   strings.ToLower(p.text("auth_method_id")), // as Datadog spells ids
+	}
+	c := p.credential
+	if raw := p.members["client_secret"]; raw == nil || strictjson.Null(raw) || string(raw) == `""` {
+		p.fault("client_secret is required")
+	}
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsControl(r) }) {
+		p.fault("name has a character that does not print")
 	}
 	if c.AccessTokenURL != "" {
-		if why := urls.Fault(c.AccessTokenURL); why != "" {
-			f.faults = append(f.faults, "access_token_url "+why)
+		if err := urls.Check(c.AccessTokenURL); err != nil {
+			p.fault("access_token_url %v", err)
 		}
 	}
 	if c.AuthMethodID != "" && !IsUUID(c.AuthMethodID) {
-		f.faults = append(f.faults, "auth_method_id must be a UUID")
+		p.fault("auth_method_id must be a UUID")
 	}
-	if len(f.faults) > 0 {
-		return Credential{}, fault.New(fault.SecretInvalid, "%s", strings.Join(f.faults, "; "))
-	}
-	return c, nil
+	p.findMisspelt()
 }
 
-func (f *fields) text(name string) string {
-	raw := f.members[name]
+// text reads a field in which null and "" mean that it is absent.
+func (p *parser) text(name string) string {
+	raw := p.members[name]
 	if raw == nil || strictjson.Null(raw) {
 		return ""
 	}
 	s, ok := strictjson.String(raw)
-	switch {
-	case !ok:
-		f.faults = append(f.faults, name+" must be a string")
-	case len(s) > maxField:
-		f.faults = append(f.faults, name+tooLong)
-	case strings.TrimSpace(s) == "":
-		f.faults = append(f.faults, name+" is empty")
+	if !ok {
+		p.fault("%s must be a string", name)
 	}
+	if s != "" && strings.TrimSpace(s) == "" {
+		p.fault("%s is only white space", name)
+	}
+	p.checkText(name, s)
 	return s
 }
 
-func (f *fields) clearable(name string) *string {
-	raw, stated := f.members[name]
+// clearable reads a field in which null and "" mean that it is to be cleared.
+func (p *parser) clearable(name string) *string {
+	raw, stated := p.members[name]
 	if !stated {
 		return nil
 	}
 	s, ok := strictjson.String(raw)
 	if !ok && !strictjson.Null(raw) {
-		f.faults = append(f.faults, name+" must be a string or null")
+		p.fault("%s must be a string or null", name)
 	}
-	if len(s) > maxField {
-		f.faults = append(f.faults, name+tooLong)
-	}
+	p.checkText(name, s)
 	return &s
+}
+
+func (p *parser) checkText(what, s string) {
+	if len(s) > maxField {
+		p.fault("%s is over %d bytes", what, maxField)
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		p.fault("%s has a control character, such as a newline", what)
+	}
+	if strings.ContainsRune(s, utf8.RuneError) {
+		p.fault("%s has U+FFFD, which stands for a character that was lost", what)
+	}
+}
+
+// checkShown finds the client secret in what Datadog shows to everyone. Under 8 bytes it may be there by chance.
+func (p *parser) checkShown(defaultName string) {
+	c := p.credential
+	secret := c.ClientSecret.Reveal()
+	if len(secret) < 8 {
+		return
+	}
+	stated := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	for _, shown := range []struct{ field, value string }{
+		{"the auth method's name", cmp.Or(c.Name, defaultName)},
+		{"client_id", c.ClientID}, {"access_token_url", c.AccessTokenURL},
+		{"audience", stated(c.Audience)}, {"scope", stated(c.Scope)},
+	} {
+		if strings.Contains(shown.value, secret) {
+			p.fault("client_secret is part of %s, which Datadog shows to everyone", shown.field)
+		}
+	}
+}
+
+// findMisspelt names a field that is a known one by its letters, where the right one is missing. What else such a name
+// holds may be anything, and is not shown.
+func (p *parser) findMisspelt() {
+	found := map[string]bool{}
+	for _, member := range slices.Sorted(maps.Keys(p.members)) {
+		right := known[letters(member)]
+		if right == "" || p.members[right] != nil || found[right] {
+			continue
+		}
+		found[right] = true
+		shown := strings.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && unicode.IsLetter(r) || strings.ContainsRune("-_. ", r) {
+				return r
+			}
+			return '?'
+		}, member)
+		shown = shown[:min(len(shown), 40)]
+		p.misspelt = append(p.misspelt, fmt.Sprintf("%q is ignored: the field is called %s", shown, right))
+	}
+}
+
+// letters returns the letters of s in lower case.
+func letters(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, s)
 }
 
 // IsUUID reports whether s is a UUID in its usual form of 36 characters.

@@ -1,6 +1,8 @@
 package secretstore
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"regexp"
 	"strings"
 	"time"
@@ -8,61 +10,92 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
-// RecordTag is the one tag key that this program writes on a secret.
+// RecordTag is the only tag key that this program writes on a secret.
 const RecordTag = "datadog-webhook-auth-sync"
 
-// maxClockSkew is how far ahead of our clock a date in a record may be before it is disbelieved.
-const maxClockSkew = 5 * time.Minute
-
-// State says how far the last push of a version that does not fail can be trusted.
+// State says how far the last write can be trusted or, while the secret fails, whether that was told.
 type State string
 
 const (
-	Pushed   State = "pushed"   // once: an older invocation may still overwrite it
-	Unproven State = "unproven" // again, 10 minutes later, but the token endpoint gave no verdict
-	Settled  State = "settled"  // again, 10 minutes later, and accepted
+	Pushed   State = "pushed"   // written once: an older invocation may still overwrite it
+	Unproven State = "unproven" // written again, 10 minutes later, without a verdict of the token endpoint
+	Settled  State = "settled"  // written again, 10 minutes later, and accepted
+
+	Waiting State = "waiting" // fails, not told yet
+	Failing State = "failing" // fails, told
+	Lost    State = "lost"    // fails, told, and the held credential was rejected: alerts are being lost
 )
 
-// Record is what we remember on a secret of its last push, and of the failure since. It has only an ID, as an operator
-// sets it to bring an auth method under management; or all of ID, VersionID, At, Digest and Site. Either of them may
-// fail, and so may a record with no ID. The zero Record is none.
+// Record is what is remembered on a secret. Stored as the value of RecordTag, it is one of
+//
+//	id=0f5e… version=1f5e… at=2026-07-01T12:30:15Z digest=3q2-7wABAgME_QYH site=datadoghq.eu via=body state=settled
+//	id=0f5e… version=v-47DE… at=… digest=… site=… via=… failing=secret_invalid since=… refused=Zk3v_0aQx1
+//	id=0f5e…
+//	site=datadoghq.eu waiting=secret_invalid since=2026-07-02T08:00:00Z
+//
+// With the third an operator brings an auth method under management. Of a write all is there or nothing, via excepted;
+// any record may have a failure, refused, or both. The zero Record is none.
 type Record struct {
-	ID        string // of the auth method, a UUID
-	VersionID string // of the secret, as pushed
-	At        time.Time
-	Digest    string // of the auth method's readable attributes, as Datadog returned them: 16 hex digits
-	Site      string // of Datadog; where an operator's tag states none it counts for any
-	State     State  // of a push; empty while the record fails
+	ID      string     // of the auth method, a UUID
+	Version string     // of the secret, as written: its VersionKey
+	At      time.Time  // of the write
+	Digest  string     // of the auth method's readable attributes as Datadog returned them: 16 characters
+	Site    string     // of Datadog; where an operator's tag states none, it counts for any
+	Via     string     // the way in which the token endpoint took the credential: header, body, plain; empty if unknown
+	State   State      // empty if nothing was written and nothing fails
+	Code    fault.Code // why the secret fails; empty if it does not
+	Since   time.Time  // when it began to fail; zero if it does not
+	Refused string     // RefusedKey of the version that a token request refused last; empty if none
+}
 
-	Failing fault.Code // why the secret cannot be synced; empty if it can
-	Lost    bool       // and what Datadog holds was rejected: alerts are being lost
-	Since   time.Time  // when the failure was first told; zero if there is none
+// Fails reports whether a failure stands.
+func (r Record) Fails() bool { return r.State == Waiting || r.State == Failing || r.State == Lost }
+
+// IsOf reports whether r records a write of that version.
+func (r Record) IsOf(versionID string) bool { return r.Version == VersionKey(versionID) }
+
+// Refuses reports whether that version is the one that a token request refused last.
+func (r Record) Refuses(versionID string) bool { return r.Refused == RefusedKey(versionID) }
+
+// VersionKey returns what stands for a version in Record.Version: its id or, where that has not the form of the ids that
+// Secrets Manager makes, "v-" and 22 characters of its hash. So no text of a team's stands in a record.
+func VersionKey(versionID string) string {
+	if madeID.MatchString(versionID) {
+		return versionID
+	}
+	return "v-" + hash(versionID)[:22]
+}
+
+// RefusedKey returns what stands for a version in Record.Refused: 10 characters of its id's hash.
+func RefusedKey(versionID string) string { return hash(versionID)[:10] }
+
+func hash(versionID string) string {
+	sum := sha256.Sum256([]byte(versionID))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // String returns the tag's value: at most 255 characters, of those that tags may have.
 func (r Record) String() string {
-	var parts []string
+	var fields []string
 	add := func(key, value string) {
 		if value != "" {
-			parts = append(parts, key+"="+value)
+			fields = append(fields, key+"="+value)
 		}
 	}
 	add("id", r.ID)
-	add("version", r.VersionID)
+	add("version", r.Version)
 	add("at", date(r.At))
 	add("digest", r.Digest)
 	add("site", r.Site)
-	switch {
-	case r.Failing == "":
+	add("via", r.Via)
+	if r.Fails() {
+		add(string(r.State), string(r.Code))
+		add("since", date(r.Since))
+	} else {
 		add("state", string(r.State))
-		return strings.Join(parts, " ")
-	case r.Lost:
-		add("lost", string(r.Failing))
-	default:
-		add("failing", string(r.Failing))
 	}
-	add("since", date(r.Since))
-	return strings.Join(parts, " ")
+	add("refused", r.Refused)
+	return strings.Join(fields, " ")
 }
 
 func date(t time.Time) string {
@@ -72,59 +105,73 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
+// maxClockSkew is how far ahead of our clock a record's At may be.
+const maxClockSkew = 5 * time.Minute
+
 var (
-	digestText = regexp.MustCompile(`^[0-9a-f]{16}$`)
-	codeText   = regexp.MustCompile(`^[a-z_]{1,32}$`) // a later version's codes too
+	madeID      = regexp.MustCompile(`^[A-Za-z0-9-]{32,36}$`)
+	versionText = regexp.MustCompile(`^(v-[A-Za-z0-9_-]{22}|[A-Za-z0-9-]{32,36})$`)
+	digestText  = regexp.MustCompile(`^[A-Za-z0-9_-]{16}$`)
+	viaText     = regexp.MustCompile(`^(header|body|plain)$`)
+	codeText    = regexp.MustCompile(`^[a-z_]{1,24}$`) // a later version's codes too
+	refusedText = regexp.MustCompile(`^[A-Za-z0-9_-]{10}$`)
 )
 
-// ParseRecord reads a tag's value, which anybody who may tag the secret can have written. In this order:
+// ParseRecord reads a tag's value, which anybody who may tag the secret can have written:
 //
-//  1. a repeated key, an id that is no UUID, another site, a date of the push more than 5 minutes ahead of now, or
-//     neither an id nor a failure: the zero Record;
-//  2. a failure counts if its code may be one, the worse where both spellings are there; where its date is missing,
-//     unreadable or more than 5 minutes ahead, it is since now;
-//  3. a push counts if all of it is there; an unknown state is Pushed.
+//  1. A repeated key, an id that is no UUID, another site, or a write more than 5 minutes ahead of now: the zero Record.
+//  2. A write counts if id, at, digest and site are there and well formed; without a version it was not published. An
+//     unknown state is Pushed.
+//  3. A failure counts if its code is well formed; of several, the worst. It is since now where its date is missing,
+//     unreadable or ahead of now.
+//  4. Neither id nor failure nor refused: the zero Record.
 func ParseRecord(tag, site string, now time.Time) Record {
-	part := map[string]string{}
-	for _, pair := range strings.Fields(tag) {
+	field := map[string]string{}
+	for pair := range strings.FieldsSeq(tag) {
 		key, value, _ := strings.Cut(pair, "=")
-		if _, repeated := part[key]; repeated {
+		if _, repeated := field[key]; repeated {
 			return Record{} // 1
 		}
-		part[key] = value
+		field[key] = value
 	}
-	id, identified := part["id"]
-	stated, sited := part["site"]
-	at, dated := parseDate(part["at"])
+	id, identified := field["id"]
+	stated, sited := field["site"]
+	at, dated := parseDate(field["at"])
 	if identified && !IsUUID(id) || sited && stated != site || dated && at.After(now.Add(maxClockSkew)) {
 		return Record{} // 1
 	}
 	r := Record{ID: strings.ToLower(id), Site: stated}
-	for _, key := range []string{"failing", "lost"} { // 2
-		if codeText.MatchString(part[key]) {
-			r.Failing, r.Lost = fault.Code(part[key]), key == "lost"
+	version, versioned := field["version"]
+	whole := identified && sited && dated && digestText.MatchString(field["digest"])
+	if whole && (!versioned || versionText.MatchString(version)) { // 2
+		r.Version, r.At, r.Digest = version, at, field["digest"]
+		if versioned {
+			r.State = Pushed
+		}
+		if viaText.MatchString(field["via"]) {
+			r.Via = field["via"]
+		}
+		if state := State(field["state"]); versioned && (state == Unproven || state == Settled) {
+			r.State = state
 		}
 	}
-	if r.Failing != "" {
-		since, known := parseDate(part["since"])
-		if !known || since.After(now.Add(maxClockSkew)) {
+	for _, state := range []State{Waiting, Failing, Lost} { // 3
+		if code := field[string(state)]; codeText.MatchString(code) {
+			r.State, r.Code = state, fault.Code(code)
+		}
+	}
+	if r.Fails() {
+		since, known := parseDate(field["since"])
+		if !known || since.After(now) {
 			since = now.UTC().Truncate(time.Second)
 		}
 		r.Since = since
 	}
-	version, digest := part["version"], part["digest"]
-	if identified && sited && dated && version != "" && len(version) <= 64 && digestText.MatchString(digest) { // 3
-		r.VersionID, r.At, r.Digest = version, at, digest
-		switch state := State(part["state"]); {
-		case r.Failing != "":
-		case state == Unproven || state == Settled:
-			r.State = state
-		default:
-			r.State = Pushed
-		}
+	if refusedText.MatchString(field["refused"]) {
+		r.Refused = field["refused"]
 	}
-	if !identified && r.Failing == "" {
-		return Record{} // 1
+	if !identified && !r.Fails() && r.Refused == "" {
+		return Record{} // 4
 	}
 	return r
 }

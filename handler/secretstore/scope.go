@@ -23,8 +23,8 @@ var (
 const maxName = 512 + len("-AbCdEf")
 
 // Admit returns bad_request for what is neither a name nor an ARN, secret_out_of_scope for what may not be touched, and
-// nil otherwise. arnPrefix is how the ARN of every secret
-// of the function's own account and region begins. A name is always one of the function's own account and region.
+// nil otherwise. arnPrefix is how the ARN of every secret of the function's own account and region begins. A name is
+// always one of the function's own account and region.
 func (s Scope) Admit(id, arnPrefix string) error {
 	name := id
 	if strings.HasPrefix(id, "arn:") {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -38,17 +39,19 @@ type API interface {
 // Store reads and marks the secrets of one region.
 //
 // Its errors are secret_not_found, secret_access_denied (IAM or KMS), bad_request (an id that Secrets Manager does not
-// take), rotation_refused (RotationToken or version refused) and secrets_unavailable (all else).
+// take), rotation_refused (the version has another value), deadline and secrets_unavailable (all else).
 type Store struct {
-	api    API
-	region string
-	site   string // Datadog's, of which records count
-	now    func() time.Time
+	api         API
+	region      string
+	site        string // Datadog's, of which records count
+	ownerTagKey string
+	now         func() time.Time
 }
 
-// New makes a store over the SDK's client.
-func New(api API, region, site string, now func() time.Time) *Store {
-	return &Store{api, region, site, now}
+// New makes a store over the SDK's client. Records of another site of Datadog's do not count. The tag with ownerTagKey
+// names the owner of a secret; if it is empty, none does.
+func New(api API, region, site, ownerTagKey string, now func() time.Time) *Store {
+	return &Store{api, region, site, ownerTagKey, now}
 }
 
 // Value is one version of a secret with its value.
@@ -66,6 +69,7 @@ type Secret struct {
 	Replica           bool // of a primary in another region
 	RotationEnabled   bool
 	RotationLambdaARN string
+	Owner             string // what its tag says: printable, at most 64 characters; empty if none
 	Record            Record
 }
 
@@ -80,8 +84,22 @@ func (s Secret) Labelled(label string) string {
 	return ""
 }
 
-// Idle says why there is nothing to do for s, or nothing.
-func (s Secret) Idle() string {
+// VersionOf returns the id of the version that r records: as it stands there or, where that is a hash, of the labelled
+// version with this hash. It is empty if there is none.
+func (s Secret) VersionOf(r Record) string {
+	if !strings.HasPrefix(r.Version, "v-") {
+		return r.Version
+	}
+	for id := range s.Labels {
+		if r.IsOf(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// SkipReason returns why there is nothing to do for s; empty: there is.
+func (s Secret) SkipReason() string {
 	switch {
 	case s.Deleted:
 		return "the secret is marked for deletion"
@@ -124,13 +142,9 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 	if err != nil {
 		return Secret{}, classify(ctx, err)
 	}
-	return Secret{
-		ARN: aws.ToString(out.ARN), Name: aws.ToString(out.Name), Labels: out.VersionIdsToStages,
-		LastChanged: aws.ToTime(out.LastChangedDate), Deleted: out.DeletedDate != nil,
-		Replica:         out.PrimaryRegion != nil && *out.PrimaryRegion != s.region,
-		RotationEnabled: aws.ToBool(out.RotationEnabled), RotationLambdaARN: aws.ToString(out.RotationLambdaARN),
-		Record: s.record(out.Tags),
-	}, nil
+	return s.secret(types.SecretListEntry{ARN: out.ARN, Name: out.Name, LastChangedDate: out.LastChangedDate,
+		DeletedDate: out.DeletedDate, PrimaryRegion: out.PrimaryRegion, RotationEnabled: out.RotationEnabled,
+		RotationLambdaARN: out.RotationLambdaARN, SecretVersionsToStages: out.VersionIdsToStages, Tags: out.Tags}), nil
 }
 
 // Page lists up to 100 secrets, those whose names begin with prefix, and the token of the next page, which is empty on the
@@ -147,29 +161,39 @@ func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secre
 	}
 	for _, e := range out.SecretList {
 		if strings.HasPrefix(aws.ToString(e.Name), prefix) { // an emulator's filter is not as strict as AWS's
-			secrets = append(secrets, s.listed(e))
+			secrets = append(secrets, s.secret(e))
 		}
 	}
 	return secrets, aws.ToString(out.NextToken), nil
 }
 
-func (s *Store) listed(e types.SecretListEntry) Secret {
-	return Secret{
+func (s *Store) secret(e types.SecretListEntry) Secret {
+	secret := Secret{
 		ARN: aws.ToString(e.ARN), Name: aws.ToString(e.Name), Labels: e.SecretVersionsToStages,
 		LastChanged: aws.ToTime(e.LastChangedDate), Deleted: e.DeletedDate != nil,
 		Replica:         e.PrimaryRegion != nil && *e.PrimaryRegion != s.region,
 		RotationEnabled: aws.ToBool(e.RotationEnabled), RotationLambdaARN: aws.ToString(e.RotationLambdaARN),
-		Record: s.record(e.Tags),
 	}
-}
-
-func (s *Store) record(tags []types.Tag) Record {
-	for _, t := range tags {
-		if aws.ToString(t.Key) == RecordTag {
-			return ParseRecord(aws.ToString(t.Value), s.site, s.now())
+	for _, tag := range e.Tags {
+		switch value := aws.ToString(tag.Value); aws.ToString(tag.Key) {
+		case RecordTag:
+			secret.Record = ParseRecord(value, s.site, s.now())
+		case s.ownerTagKey: // a key is never empty
+			secret.Owner = owner(value)
 		}
 	}
-	return Record{}
+	return secret
+}
+
+// owner returns what prints of a tag's value, cut at 64 characters.
+func owner(value string) string {
+	printed := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.TrimSpace(value)))
+	return string(printed[:min(len(printed), 64)])
 }
 
 // Record writes r on the secret.
@@ -244,7 +268,8 @@ func classify(ctx context.Context, err error) error {
 		return fault.New(fault.BadRequest, "Secrets Manager answered %s", code).Because(words)
 	case "ResourceExistsException":
 		return fault.New(fault.RotationRefused, "the version already has another value").Because(words)
-	case "InvalidRequestException", "ThrottlingException", "InternalServiceError", "ExpiredTokenException", "UnrecognizedClientException":
+	case "InvalidRequestException", "ThrottlingException", "InternalServiceError",
+		"ExpiredTokenException", "UnrecognizedClientException":
 		return fault.New(fault.SecretsUnavailable, "Secrets Manager answered %s", code).Because(words)
 	}
 	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or refused the call").Because(fault.Unanswered(err))

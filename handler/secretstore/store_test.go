@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,7 @@ const name = "datadog/webhooks/payments"
 func setup() (store *secretstore.Store, s *secretstoretest.Server, arn, version string) {
 	s = &secretstoretest.Server{}
 	arn, version = s.Create(name, canary)
-	return secretstore.New(s, "us-east-1", site, func() time.Time { return at }), s, arn, version
+	return secretstore.New(s, "us-east-1", site, "team", func() time.Time { return at }), s, arn, version
 }
 
 func codeOf(err error) fault.Code {
@@ -82,8 +83,13 @@ func TestStoreDescribes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		page, next, err := store.Page(ctx, "datadog/", "")
+		if want := []secretstore.Secret{got}; !got.Deleted && (err != nil || next != "" || !cmp.Equal(want, page)) {
+			t.Errorf("listed: %v %q (-want +got):\n%s", err, next, cmp.Diff(want, page))
+		}
 		return got
 	}
+	s.Create("other/payments", canary)
 	got := describe()
 	if time.Since(got.LastChanged) > time.Minute {
 		t.Errorf("changed %v", got.LastChanged)
@@ -103,7 +109,7 @@ func TestStoreDescribes(t *testing.T) {
 	if got.Labelled("AWSCURRENT") != second || got.Labelled("AWSPREVIOUS") != first || got.Labelled("AWSPENDING") != pending || got.Labelled("NONE") != "" {
 		t.Errorf("labels %v", got.Labels)
 	}
-	if got.Record != record || !got.RotationEnabled || got.RotationLambdaARN != function || got.Deleted || got.Replica {
+	if got.Record != record || got.Owner != "payments" || !got.RotationEnabled || got.RotationLambdaARN != function || got.Deleted || got.Replica {
 		t.Errorf("%+v", got)
 	}
 	s.Tag(name, secretstore.RecordTag, "id="+id+" site=datadoghq.eu")
@@ -119,6 +125,64 @@ func TestStoreDescribes(t *testing.T) {
 	}
 	if calls := s.Calls(); calls["GetSecretValue"] != 0 {
 		t.Errorf("a value was read: %v", calls)
+	}
+}
+
+func TestSkipReason(t *testing.T) {
+	store, s, _, _ := setup()
+	s.Create("none", "")
+	s.Create("deleted", canary)
+	s.Delete("deleted")
+	s.Create("replica", canary)
+	s.SetPrimaryRegion("replica", "eu-west-1")
+	for id, want := range map[string]string{
+		name:      "",
+		"none":    "the secret has no version labelled AWSCURRENT yet",
+		"deleted": "the secret is marked for deletion",
+		"replica": "the secret is a replica: the function beside its primary does the work",
+	} {
+		if got, err := store.Describe(context.Background(), id); err != nil || got.SkipReason() != want {
+			t.Errorf("%s: %q, %v", id, got.SkipReason(), err)
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	store, s, _, _ := setup()
+	for i := range 101 {
+		s.Create(fmt.Sprintf("a/%03d", i), canary)
+	}
+	first, next, err := store.Page(context.Background(), "a/", "")
+	if err != nil || len(first) != 100 || next == "" {
+		t.Fatalf("%d secrets, next %q, %v", len(first), next, err)
+	}
+	second, end, err := store.Page(context.Background(), "a/", next)
+	if err != nil || len(second) != 1 || second[0].Name != "a/100" || end != "" {
+		t.Errorf("%d secrets, next %q, %v", len(second), end, err)
+	}
+	if _, _, err := store.Page(context.Background(), "a/", "x"); codeOf(err) != fault.BadRequest {
+		t.Errorf("an unknown token: %v", err)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	for tag, want := range map[string]string{
+		"payments team":               "payments team",
+		" pay\u2028ments\u00a0":       "payments",
+		"\u3000":                      "",
+		strings.Repeat("ü", 64) + "a": strings.Repeat("ü", 64),
+	} {
+		t.Run(tag, func(t *testing.T) {
+			store, s, _, _ := setup()
+			s.Tag(name, "team", tag)
+			if got, err := store.Describe(context.Background(), name); err != nil || got.Owner != want {
+				t.Errorf("got %q, want %q: %v", got.Owner, want, err)
+			}
+			store = secretstore.New(s, "us-east-1", site, "", time.Now)
+			if got, err := store.Describe(context.Background(), name); err != nil || got.Owner != "" {
+				t.Errorf("without a key: %q, %v", got.Owner, err)
+			}
+		})
 	}
 }
 

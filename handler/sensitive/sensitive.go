@@ -9,6 +9,7 @@ import (
 	"html"
 	"io"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -39,21 +40,17 @@ func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // alignment (as in a Basic authorization header). An empty value is in nothing.
 func (t Text) In(s string) bool {
 	value := t.Reveal()
-	if value == "" {
+	if value == "" || len(s) < len(value) { // no form is shorter
 		return false
 	}
-	if strings.Contains(s, value) || strings.Contains(html.UnescapeString(s), value) ||
-		strings.Contains(strings.ToLower(s), hex.EncodeToString([]byte(value))) {
-		return true
-	}
-	if plain, err := url.QueryUnescape(s); err == nil && strings.Contains(plain, value) {
-		return true
-	}
-	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) // JSON that does not escape <, > and &
-	for _, form := range []string{jsonEscaped(value), quoted, url.QueryEscape(value), url.PathEscape(value)} {
-		if strings.Contains(strings.ToLower(s), strings.ToLower(form)) {
+	for _, plain := range []string{s, percentDecoded(s), percentDecoded(strings.ReplaceAll(s, "+", " ")), jsonDecoded(s),
+		html.UnescapeString(s)} {
+		if strings.Contains(plain, value) {
 			return true
 		}
+	}
+	if strings.Contains(strings.ToLower(s), hex.EncodeToString([]byte(value))) {
+		return true
 	}
 	standard := strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	for shift := range 3 {
@@ -66,21 +63,45 @@ func (t Text) In(s string) bool {
 	return false
 }
 
-// PartlyIn reports whether s contains 8 bytes of the value in a row, as an answer does that repeats it cut short.
+// PartlyIn reports whether s repeats 8 bytes or more of the value: 8 in a row as they are, so that an answer cut short
+// counts, or a whole value of that length in a form that In knows. Fewer may be there by chance.
 func (t Text) PartlyIn(s string) bool {
 	const run = 8
 	value := t.Reveal()
-	for i := range len(value) - run + 1 {
-		if strings.Contains(s, value[i:i+run]) {
+	if len(value) >= run && t.In(s) {
+		return true
+	}
+	long, short := s, value // the shorter has fewer pieces to look for
+	if len(long) < len(short) {
+		long, short = short, long
+	}
+	for i := range len(short) - run + 1 {
+		if strings.Contains(long, short[i:i+run]) {
 			return true
 		}
 	}
 	return false
 }
 
-func jsonEscaped(value string) string {
-	quoted, _ := json.Marshal(value)
-	return string(quoted[1 : len(quoted)-1])
+var (
+	percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	jsonEscape    = regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+|\\.`)
+)
+
+// percentDecoded is s with every percent escape decoded; a percent sign that begins none stays.
+func percentDecoded(s string) string {
+	return percentEscape.ReplaceAllStringFunc(s, func(escape string) string {
+		plain, _ := hex.DecodeString(escape[1:])
+		return string(plain)
+	})
+}
+
+// jsonDecoded is s with every escape of a JSON string decoded; what is none is left out.
+func jsonDecoded(s string) string {
+	return jsonEscape.ReplaceAllStringFunc(s, func(escape string) (plain string) {
+		_ = json.Unmarshal([]byte(`"`+escape+`"`), &plain)
+		return plain
+	})
 }
 
 // base64At is the part of the base64 form of value that does not depend on its neighbours, when it starts shift bytes

@@ -16,7 +16,7 @@ import (
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
-const canary = `ca"nary+of/the&secret<value>~é?`
+const canary = `ca"nary+of/the&secret<value>~é𝄞 ?`
 
 type holder struct {
 	Public  sensitive.Text
@@ -88,7 +88,14 @@ func TestTextIsNeverPrinted(t *testing.T) {
 }
 
 func TestIn(t *testing.T) {
-	lower := func(s string) string { return regexp.MustCompile(`%..`).ReplaceAllStringFunc(s, strings.ToLower) }
+	percent := func(s string) string {
+		return regexp.MustCompile(`(?s).`).ReplaceAllStringFunc(s, func(c string) (all string) {
+			for _, b := range []byte(c) {
+				all += fmt.Sprintf("%%%02x", b)
+			}
+			return all
+		})
+	}
 	asJSON := func(html bool) string {
 		var b strings.Builder
 		e := json.NewEncoder(&b)
@@ -96,29 +103,23 @@ func TestIn(t *testing.T) {
 		_ = e.Encode(map[string]string{"client_secret": canary})
 		return b.String()
 	}
-	every := func(s string) (all string) {
-		for _, b := range []byte(s) {
-			all += fmt.Sprintf("%%%02x", b)
-		}
-		return all
-	}
+	escapes := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(canary) }
 	in := map[string]string{
 		"raw": "a " + canary + " b", "alone": canary,
 		"query-escaped":                        "x=" + url.QueryEscape(canary) + "&y=1",
-		"query-escaped, lower case":            "x=" + lower(url.QueryEscape(canary)),
 		"path-escaped":                         "/" + url.PathEscape(canary) + "/",
-		"path-escaped, lower case":             "/" + lower(url.PathEscape(canary)),
-		"lower case after a stray percent":     "100% wrong: " + lower(url.QueryEscape(canary)),
-		"every byte percent-encoded":           every(canary),
+		"percent-encoded, after a stray one":   "100% wrong: " + percent(canary),
 		"in HTML":                              "<p>" + html.EscapeString(canary) + "</p>",
 		"in JSON":                              asJSON(true),
-		"in JSON without escapes for HTML":     asJSON(false),
+		"in JSON, without escapes for HTML":    asJSON(false),
+		"in JSON, as PHP and Python write it":  escapes(`"`, `\"`, "/", `\/`, "é", `\u00e9`, "𝄞", `\ud834\udd1e`),
+		"in JSON, as .NET writes it":           escapes(`"`, `\u0022`, "+", `\u002B`, "&", `\u0026`, "<", `\u003C`, ">", `\u003E`, "é", `\u00E9`),
 		"hex":                                  "0x" + hex.EncodeToString([]byte(canary)),
 		"hex, upper case":                      strings.ToUpper(hex.EncodeToString([]byte(canary))),
-		"Basic authorization":                  "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("client:"+canary)),
+		"Basic authorization":                  "Basic " + base64.StdEncoding.EncodeToString([]byte("client:"+canary)),
 		"Basic authorization of OAuth, §2.3.1": "Basic " + base64.StdEncoding.EncodeToString([]byte("id:"+url.QueryEscape(canary))),
 	}
-	for name, encoding := range map[string]*base64.Encoding{"std": base64.StdEncoding, "url": base64.URLEncoding, "raw url": base64.RawURLEncoding} {
+	for name, encoding := range map[string]*base64.Encoding{"std": base64.StdEncoding, "url": base64.RawURLEncoding} {
 		for before := range 3 {
 			for after := range 3 {
 				in[fmt.Sprintf("base64 %s, %d before, %d after", name, before, after)] =
@@ -128,7 +129,7 @@ func TestIn(t *testing.T) {
 	}
 	for name, s := range in {
 		t.Run(name, func(t *testing.T) {
-			if !sensitive.New(canary).In(s) {
+			if text := sensitive.New(canary); !text.In(s) || !text.PartlyIn(s) {
 				t.Errorf("not found in %s", s)
 			}
 		})
@@ -137,15 +138,36 @@ func TestIn(t *testing.T) {
 		"empty in something":   {"", "something"},
 		"empty in empty":       {"", ""},
 		"in empty":             {canary, ""},
-		"all but one byte":     {canary, canary[1:]},
 		"base64 of another":    {canary, base64.StdEncoding.EncodeToString([]byte("client:another secret"))},
 		"hex of another":       {canary, hex.EncodeToString([]byte("another"))},
 		"short, by chance":     {"ab", "a base64 text such as YWI is nobody's"},
 		"a text with percents": {canary, "100%, %zz and %41"},
+		"a broken escape":      {canary, `\x \`},
 	} {
 		t.Run("not "+name, func(t *testing.T) {
-			if sensitive.New(tc.value).In(tc.s) {
+			if text := sensitive.New(tc.value); text.In(tc.s) || text.PartlyIn(tc.s) {
 				t.Errorf("found in %q", tc.s)
+			}
+		})
+	}
+}
+
+func TestPartlyIn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		value, s   string
+		in, partly bool
+	}{
+		"8 bytes":              {"0123456789", "x23456789x", false, true},
+		"7 bytes":              {"0123456789", "x3456789x0123456x", false, false},
+		"8 bytes alone":        {"0123456789", "01234567", false, true},
+		"7 bytes alone":        {"0123456789", "0123456", false, false},
+		"a value of 8 bytes":   {"a+b/c=d&", "x a%2Bb%2Fc%3Dd%26 x", true, true},
+		"a value of 7 bytes":   {"a+b/c=d", "x a%2Bb%2Fc%3Dd x", true, false},
+		"7 bytes, as they are": {"1234567", "x1234567x", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if text := sensitive.New(tc.value); text.In(tc.s) != tc.in || text.PartlyIn(tc.s) != tc.partly {
+				t.Errorf("in %t, partly in %t", text.In(tc.s), text.PartlyIn(tc.s))
 			}
 		})
 	}

@@ -2,185 +2,153 @@ package simulation
 
 import (
 	"context"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// invocation is what one invocation of the function did, and was told.
+// call is what invokes the function.
+type call struct {
+	*stack
+	kind    string // event, direct, http, reconcile or rotation
+	payload string
+	team    *team     // whose secret it is about; nil of a reconcile
+	eventAt time.Time // in whole seconds; zero without an event
+}
+
+// invocation is what one invocation of the function did and was answered.
 type invocation struct {
+	*call
 	id      string
-	stack   *stack
-	kind    string
-	nth     int
-	kill    *kill
 	started time.Time
-	since   time.Time // the event's time, in whole seconds
-	dead    atomic.Bool
+	kill    *kill
+	dead    bool
 	vanish  func()
 
-	mu     sync.Mutex
-	calls  map[string]int
-	failed map[string]failure
-	token  map[string]verdict   // by client secret
-	wrote  map[string]time.Time // client secret → when Datadog's answer said that it took it
-	looks  []look
-	told   map[string]bool // ARNs of secrets that it published something about, or tried to
-	blind  bool            // a call of Secrets Manager failed
+	calls    map[string]int
+	failures int       // of Datadog's answers, in a row
+	resume   time.Time // when it goes on after those at the latest: it waits at random, and the simulation for the rest
+	blind    bool      // a call of Secrets Manager failed
+
+	described map[*team][]description
+	recorded  map[*team]bool       // an auth method, as ListSecrets showed
+	attempts  map[string][]attempt // at token endpoints, by client secret
+	shown     []shown
+	wrote     map[string]time.Time // client secret → when Datadog's answer said that it took it
+	surprised map[*team]time.Time  // when Datadog turned out not to be as listed, or an answer to a POST was lost
+	posting   int                  // POSTs under way
+	posted    time.Time            // when it sent its first POST
+	results   map[*team][]*publication
+
+	firstList []byte                   // of a planted bug
+	firstLook *sm.DescribeSecretOutput // of another
 }
 
-type failure struct {
-	times int
-	at    time.Time
-}
+// attempt is one token request: its style, and what its answer says.
+type attempt struct{ style, answer string }
 
-// look is an answer of Datadog that showed what there is.
-type look struct {
-	id string // of the one auth method shown; empty: all
+// What an answer of a token endpoint says.
+const (
+	aToken    = "token"
+	refusal   = "refusal"
+	noVerdict = "no verdict"
+)
+
+// shown is an answer of Datadog that showed auth methods.
+type shown struct {
+	id string // of the only one; empty: all
 	at time.Time
 }
 
-// verdict is what the token endpoint told an invocation of a client secret.
-type verdict struct {
-	asked             int
-	accepted, refused bool
+// description is an answer of DescribeSecret.
+type description struct {
+	record
+	current  string // id of the version labelled AWSCURRENT
+	changed  time.Time
+	at, asOf time.Time // when it was read, and of when at the earliest is what it shows
 }
 
 type invocationKey struct{}
 
-func newInvocation(id string) *invocation {
-	return &invocation{id: id, started: time.Now(), calls: map[string]int{}, failed: map[string]failure{}, token: map[string]verdict{},
-		wrote: map[string]time.Time{}, told: map[string]bool{}}
+func newInvocation(id string, c *call) *invocation {
+	return &invocation{call: c, id: id, started: time.Now(), calls: map[string]int{}, described: map[*team][]description{},
+		recorded: map[*team]bool{}, attempts: map[string][]attempt{},
+		wrote: map[string]time.Time{}, surprised: map[*team]time.Time{}, results: map[*team][]*publication{}}
 }
 
 func invocationOf(ctx context.Context) *invocation {
 	if inv, ok := ctx.Value(invocationKey{}).(*invocation); ok {
 		return inv
 	}
-	return newInvocation("init")
+	return newInvocation("init", &call{})
 }
 
-// called counts a call, and returns the kill that it meets.
-func (inv *invocation) called(op string) *kill {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.calls[op]++
-	if k := inv.kill; k != nil && k.Op == op && k.Nth == inv.calls[op]-1 {
-		return k
-	}
-	return nil
-}
-
-// answered notes whether the answer to a call was a failure.
-func (inv *invocation) answered(call string, failed bool) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if !failed {
-		delete(inv.failed, call)
+// answered notes whether an answer of Datadog was a failure.
+func (inv *invocation) answered(failed bool) {
+	if inv.failures++; !failed {
+		inv.failures = 0
 		return
 	}
-	inv.failed[call] = failure{inv.failed[call].times + 1, time.Now()}
+	inv.resume = time.Now().Add(min(2*time.Second, max(800*time.Millisecond, 200*time.Millisecond<<(inv.failures-1))))
 }
 
-// repeats is when the function repeats a call that failed, at the latest: how long it waits is random, so the simulation
-// waits for the rest.
-func (inv *invocation) repeats(call string) time.Time {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	f, ok := inv.failed[call]
-	if !ok {
-		return time.Time{}
+// accepted: the last check of the client secret ended with a token.
+func (inv *invocation) accepted(secret string) bool {
+	all := inv.attempts[secret]
+	return len(all) > 0 && all[len(all)-1].answer == aToken
+}
+
+// refused: there was a refusal since the last token.
+func (inv *invocation) refused(secret string) (is bool) {
+	for _, a := range inv.attempts[secret] {
+		is = a.answer == refusal || is && a.answer != aToken
 	}
-	return f.at.Add(min(2*time.Second, 200*time.Millisecond<<(f.times-1)))
+	return is
 }
 
-// asked notes the status of a token endpoint's answer; 0: none, or none that can be relied on.
-func (inv *invocation) asked(secret string, status int) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	v := inv.token[secret]
-	v.asked++
-	if status != 0 {
-		v.accepted, v.refused = status == 200, status != 200
-	}
-	inv.token[secret] = v
-}
-
-func (inv *invocation) verdict(secret string) verdict {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	return inv.token[secret]
-}
-
-func (inv *invocation) took(secret string) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.wrote[secret] = time.Now()
-}
-
-func (inv *invocation) looked(id string, at time.Time) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.looks = append(inv.looks, look{id, at})
-}
-
-// looksAt are the times at which it was shown the auth method.
-func (inv *invocation) looksAt(id string) (all []time.Time) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, l := range inv.looks {
-		if l.id == "" || l.id == id {
-			all = append(all, l.at)
+// rejected: of the last check every attempt was refused, or that of the known style.
+func (inv *invocation) rejected(secret, known string) bool {
+	refused, silent := map[string]bool{}, false
+	for _, a := range inv.attempts[secret] {
+		if _, again := refused[a.style]; again { // each style is tried once in a check
+			refused, silent = map[string]bool{}, false
 		}
+		refused[a.style] = a.answer == refusal
+		silent = silent || a.answer == noVerdict
 	}
-	return all
+	return inv.refused(secret) && (!silent || refused[known])
 }
 
-// listed is when it was shown all auth methods, the last time.
+// last is what DescribeSecret showed inv of x last.
+func (inv *invocation) last(x *team) (d description) {
+	if all := inv.described[x]; len(all) > 0 {
+		d = all[len(all)-1]
+	}
+	return d
+}
+
+// saw reports whether inv was shown the auth method at a time at which it was so.
+func (inv *invocation) saw(id string, is func(then time.Time) bool) bool {
+	return slices.ContainsFunc(inv.shown, func(s shown) bool { return (s.id == "" || s.id == id) && is(s.at) })
+}
+
+// listed is when inv was shown all auth methods last.
 func (inv *invocation) listed() (at time.Time) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, l := range inv.looks {
-		if l.id == "" && l.at.After(at) {
-			at = l.at
+	for _, s := range inv.shown {
+		if s.id == "" && s.at.After(at) {
+			at = s.at
 		}
 	}
 	return at
 }
 
-func (inv *invocation) tells(e types.PutEventsRequestEntry) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.told[strings.Join(e.Resources, "")] = true
-}
-
-func (inv *invocation) hasTold(arn string) bool {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	return inv.told[arn]
-}
-
-func (inv *invocation) isBlind() bool {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	return inv.blind
-}
-
-func (inv *invocation) sawNothing() {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.blind = true
-}
-
-// total is the number of its calls.
-func (inv *invocation) total() (n int) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, c := range inv.calls {
-		n += c
+// published are the results of x that inv knows to be on the bus.
+func (inv *invocation) published(x *team) (all []*publication) {
+	for _, p := range inv.results[x] {
+		if p.answered {
+			all = append(all, p)
+		}
 	}
-	return n
+	return all
 }

@@ -2,11 +2,13 @@ package simulation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"maps"
 	nethttp "net/http"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,224 +16,199 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"pgregory.net/rapid"
 
-	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
-	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-// The simulation must find each of these bugs, or it would not find others either.
+// bug is planted in what the function reaches, or around it.
+type bug struct {
+	describes     func(*world, *invocation, *team, *sm.DescribeSecretOutput) // changes what DescribeSecret shows
+	tags          func(*invocation, *team, record)                           // changes what is recorded
+	datadog       func(*world, *nethttp.Request, exchange) (*nethttp.Response, error)
+	tokens        func(*world, *nethttp.Request, exchange) (*nethttp.Response, error)
+	handle        func(*world, context.Context, json.RawMessage, handle) (any, error)
+	keepsLabels   bool // where one is to be taken off
+	publishesNone bool
+}
+
+type exchange func() (*nethttp.Response, error)
+
+type handle func(ctx context.Context, payload json.RawMessage) (any, error)
+
+// The simulation must find each of these bugs within 2,000 schedules, or it would not find others either.
 func TestPlantedBugs(t *testing.T) {
-	secrets := func(bugged func(secretsManager) secretstore.API) bug {
-		return bug{outside: func(_ *world, o *handler.Outside) { o.Secrets = bugged(o.Secrets.(secretsManager)) }}
-	}
-	tokens := func(bugged func(*world, *nethttp.Request, nethttp.RoundTripper) (*nethttp.Response, error)) bug {
-		return bug{outside: func(w *world, o *handler.Outside) { o.Tokens = transport{w, o.Tokens, bugged} }}
-	}
-	datadog := func(bugged func(*world, *nethttp.Request, nethttp.RoundTripper) (*nethttp.Response, error)) bug {
-		return bug{outside: func(w *world, o *handler.Outside) { o.Datadog = transport{w, o.Datadog, bugged} }}
-	}
-	described := func(edit func(*world, *subject, *sm.DescribeSecretOutput)) bug {
-		return secrets(func(s secretsManager) secretstore.API { return redescribed{s, edit} })
-	}
-	tagged := func(edit func(tag string) string) bug {
-		return secrets(func(s secretsManager) secretstore.API { return retagged{s, edit} })
-	}
+	losing := sharing
+	losing.crowd, losing.marks, losing.kinds = 0, 60, []kind{full}
+	losing.actions = rapid.SampledFrom([]action{loseAnswers, loseAnswers, reconcile})
 	for _, c := range []struct {
-		name   string
-		bug    bug
-		from   drawing
-		within int // schedules
-		finds  string
+		name  string
+		bug   bug
+		from  drawing
+		finds string
 	}{
-		{"no second look", secrets(func(s secretsManager) secretstore.API { return &firstLook{secretsManager: s} }), wide,
-			2000, "was not AWSCURRENT any more"},
-		{"no settling", tagged(func(tag string) string { return strings.Replace(tag, "state=pushed", "state=settled", 1) }), narrow,
-			2000, "Datadog holds"},
-		{"settles too early", secrets(func(s secretsManager) secretstore.API { return datedBack{s} }), narrow,
-			2000, "came back"},
-		{"blind POST", datadog(emptyList), wide, 2000, "Datadog holds|has no auth method"},
-		{"skip by record", bug{handle: skipByRecord}, wide, 2000, "which it did not push"},
-		{"a rejection is final", bug{handle: finalRejection}, wide, 2000, "is not tried again|published nothing"},
-		{"rejections are ignored", tokens(noVerdict), wide, 2000, "which the token endpoint rejected"},
-		{"silence is acceptance", tokens(silence), doubtful, 2000, "(creates|takes over) with .* did not accept"},
-		{"a recorded version is not verified", tokens(recordedOnes), wide, 2000, "did not ask the token endpoint"},
-		{"a failing record is not heeded", described(withoutFailing), doubtful, 2000, "which failed and was not accepted since"},
-		{"a recovery is not told", described(withoutFailing), doubtful, 2000, "does not say that .* works again"},
-		{"what is held is guessed", tokens(recordedOnes), doubtful, 2000, "did not learn that"},
-		{"what is lost is not recorded so", tagged(func(tag string) string { return strings.Replace(tag, "lost=", "failing=", 1) }), doubtful,
-			2000, "at risk, of"},
-		{"an obeyed pin", described(ownPin), hostile, 2000, "which is not its own"},
-		{"an edited auth method is trusted", described(currentDigest), hostile, 2000, "(sends|leaves) .* " + tokenURL(thiefHost)},
-		{"a lost POST counts as refused", datadog(refusedPOST), sharing, 2000, "makes a second auth method"},
-		{"NEXT stays behind", secrets(func(s secretsManager) secretstore.API { return keptLabels{s} }), rotating, 2000, "gets AWSCURRENT by rotation"},
-		{"anybody's rotation", described(ownRotation), rotating, 2000, "in a rotation of another function's"},
-		{"nobody is told", bug{outside: func(_ *world, o *handler.Outside) { o.Bus = mute{} }}, wide, 2000, "published nothing"},
+		{"no second look", bug{describes: asFirst}, wide, "was not AWSCURRENT any more"},
+		{"no settling", bug{tags: settledAtOnce}, narrow, ": Datadog holds"},
+		{"settles too early", bug{tags: tenMinutesOld, describes: longUnchanged}, narrow, "came back|: Datadog holds"},
+		{"settles though AWSCURRENT moved", bug{tags: settledThoughMoved}, narrow, "settles (too early|though)"},
+		{"blind POST", bug{datadog: emptyList}, wide, ": Datadog holds|has no auth method"},
+		{"creates again after a deletion", bug{describes: withoutDeleted}, wide, "creates though .* records"},
+		{"a foreign 404 is a deletion", bug{describes: without404, datadog: hide404}, wide, "creates though .* records"},
+		{"a lost POST counts as refused", bug{datadog: refusedPOST}, losing, "makes a second auth method"},
+		{"an older listing counts", bug{datadog: firstList}, losing, "makes a second auth method"},
+		{"skips what is recorded", bug{handle: skipByRecord}, wide, "which it did not push"},
+		{"a rejection is final", bug{handle: finalRejection}, wide, "is not tried again"},
+		{"rejections are ignored", bug{tokens: noVerdicts}, wide, "which the token endpoint refused"},
+		{"silence is acceptance", bug{tokens: silence}, doubtful, "(creates|takes over) with .* did not accept"},
+		{"a recorded version is not verified", bug{tokens: recordedOnes}, wide, "did not ask the token endpoint"},
+		{"forgets what was refused", bug{tags: withoutRefused}, doubtful, "forgets what was refused"},
+		{"writes what was refused", bug{describes: edited(notRefused)}, doubtful, "was refused and not accepted since"},
+		{"publishes at every trigger", bug{describes: edited(withoutFailure)}, doubtful, "publishes what is no news"},
+		{"a recovery is not published", bug{describes: edited(withoutFailure)}, doubtful, "does not say that .* works again"},
+		{"what is held is guessed", bug{tokens: recordedOnes}, doubtful, "did not learn that"},
+		{"what is held is not asked anew", bug{tokens: refusedOnes}, doubtful, "did not learn that"},
+		{"what is lost is not recorded so", bug{tags: neverLost}, doubtful, "at risk, .* of"},
+		{"obeys a pin", bug{describes: ownPin}, hostile, "which is not its own"},
+		{"trusts an edited auth method", bug{describes: edited(idAlone)}, hostile, "(sends|leaves) .*" + attackerHost},
+		{"NEXT stays behind", bug{keepsLabels: true}, rotating, "gets AWSCURRENT by rotation"},
+		{"anybody's rotation", bug{describes: ownRotation}, rotating, "in a rotation of another function's"},
+		{"promotes without asking", bug{tokens: notInFinishSecret}, rotating, "promotes .* did not accept"},
+		{"publishes nothing", bug{publishesNone: true}, wide, "published nothing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			finds, schedules := regexp.MustCompile(c.finds), drawn(c.from)
-			for seed := range c.within {
+			for seed := range 2000 {
 				wrong, _ := play(t, schedules.Example(seed), c.bug, false)
 				if i := slices.IndexFunc(wrong, finds.MatchString); i >= 0 {
 					t.Logf("schedule %d: %s", seed, wrong[i])
 					return
 				}
 			}
-			t.Errorf("not found in %d schedules", c.within)
+			t.Error("not found")
 		})
 	}
 }
 
-// firstLook shows an invocation the labels that it saw first, for ever.
-type firstLook struct {
-	secretsManager
-	seen map[*invocation]*sm.DescribeSecretOutput
-}
-
-func (f *firstLook) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput, _ ...func(*sm.Options)) (*sm.DescribeSecretOutput, error) {
-	out, err := f.secretsManager.DescribeSecret(ctx, in)
-	f.w.mu.Lock()
-	defer f.w.mu.Unlock()
-	if f.seen == nil {
-		f.seen = map[*invocation]*sm.DescribeSecretOutput{}
+// asFirst shows an invocation the labels that it saw first, for ever.
+func asFirst(_ *world, inv *invocation, x *team, out *sm.DescribeSecretOutput) {
+	if inv.firstLook = cmp.Or(inv.firstLook, out); inv.kind != "reconcile" && *inv.firstLook.ARN == *out.ARN {
+		*out = *inv.firstLook
 	}
-	inv := invocationOf(ctx)
-	switch first := f.seen[inv]; {
-	case err != nil || inv.kind == "reconcile":
-	case first != nil:
-		return first, nil
-	default:
-		f.seen[inv] = out
+}
+
+func settledAtOnce(_ *invocation, _ *team, r record) {
+	if r["state"] == "pushed" {
+		r["state"] = "settled"
 	}
-	return out, err
 }
 
-// retagged writes another tag than the function does.
-type retagged struct {
-	secretsManager
-	edit func(tag string) string
-}
-
-func (r retagged) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
-	in.Tags[0].Value = aws.String(r.edit(*in.Tags[0].Value))
-	return r.secretsManager.TagResource(ctx, in)
-}
-
-// redescribed shows the function another description of a secret than there is.
-type redescribed struct {
-	secretsManager
-	edit func(*world, *subject, *sm.DescribeSecretOutput)
-}
-
-func (r redescribed) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput, _ ...func(*sm.Options)) (*sm.DescribeSecretOutput, error) {
-	out, err := r.secretsManager.DescribeSecret(ctx, in)
-	if x := r.subject(in.SecretId); err == nil && x != nil {
-		r.edit(r.w, x, out)
+func settledThoughMoved(inv *invocation, x *team, r record) {
+	if all := inv.described[x]; inv.kind == "reconcile" && all[0].current != all[len(all)-1].current {
+		settledAtOnce(inv, x, r)
 	}
-	return out, err
 }
 
-func ownRotation(_ *world, x *subject, out *sm.DescribeSecretOutput) {
+func tenMinutesOld(_ *invocation, _ *team, r record) {
+	if at := r.time("at"); !at.IsZero() {
+		r["at"] = at.Add(-10 * time.Minute).Format(time.RFC3339)
+	}
+}
+
+func longUnchanged(_ *world, _ *invocation, _ *team, out *sm.DescribeSecretOutput) {
+	out.LastChangedDate = aws.Time(out.LastChangedDate.Add(-10 * time.Minute))
+}
+
+func neverLost(_ *invocation, _ *team, r record) {
+	if code := r["lost"]; code != "" {
+		r["failing"] = code
+		delete(r, "lost")
+	}
+}
+
+func withoutRefused(_ *invocation, _ *team, r record) { delete(r, "refused") }
+
+func ownRotation(_ *world, _ *invocation, x *team, out *sm.DescribeSecretOutput) {
 	out.RotationLambdaARN = &x.stack.function
 }
 
 // ownPin records what the secret pins.
-func ownPin(_ *world, x *subject, out *sm.DescribeSecretOutput) {
+func ownPin(_ *world, _ *invocation, x *team, out *sm.DescribeSecretOutput) {
 	if pin := x.versions[len(x.versions)-1].pin; pin != "" {
 		out.Tags = []smtypes.Tag{{Key: aws.String(recordTag), Value: aws.String("id=" + pin)}}
 	}
 }
 
-func withoutFailing(_ *world, _ *subject, out *sm.DescribeSecretOutput) {
-	editTag(out, func(field map[string]string) {
-		if field["failing"]+field["lost"] != "" {
-			delete(field, "failing")
-			delete(field, "lost")
-			delete(field, "since")
-			field["state"] = "pushed"
+// edited shows another record than there is.
+func edited(edit func(*world, record)) func(*world, *invocation, *team, *sm.DescribeSecretOutput) {
+	return func(w *world, _ *invocation, _ *team, out *sm.DescribeSecretOutput) {
+		if r := recordIn(out.Tags); len(r) > 0 {
+			edit(w, r)
+			out.Tags = []smtypes.Tag{{Key: aws.String(recordTag), Value: aws.String(r.String())}}
 		}
-	})
-}
-
-// currentDigest is an id alone in place of a record.
-func currentDigest(_ *world, _ *subject, out *sm.DescribeSecretOutput) {
-	editTag(out, func(field map[string]string) {
-		for key := range field {
-			if key != "id" {
-				delete(field, key)
-			}
-		}
-	})
-}
-
-func editTag(out *sm.DescribeSecretOutput, edit func(field map[string]string)) {
-	for i, t := range out.Tags {
-		if *t.Key != recordTag {
-			continue
-		}
-		field, text := fieldsOf(*t.Value), ""
-		edit(field)
-		for _, key := range slices.Sorted(maps.Keys(field)) {
-			text += key + "=" + field[key] + " "
-		}
-		out.Tags[i].Value = aws.String(strings.TrimSpace(text))
 	}
 }
 
-// keptLabels takes no label off.
-type keptLabels struct{ secretsManager }
-
-func (k keptLabels) UpdateSecretVersionStage(ctx context.Context, in *sm.UpdateSecretVersionStageInput, _ ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error) {
-	if in.MoveToVersionId == nil {
-		return &sm.UpdateSecretVersionStageOutput{}, nil
+// String is the tag.
+func (r record) String() string {
+	text := ""
+	for key := range strings.FieldsSeq("id version at digest site via state waiting failing lost since refused") {
+		if r[key] != "" {
+			text += key + "=" + r[key] + " "
+		}
 	}
-	return k.secretsManager.UpdateSecretVersionStage(ctx, in)
+	return strings.TrimSpace(text)
 }
 
-// mute takes events and forgets them.
-type mute struct{}
+func notRefused(_ *world, r record) { delete(r, "refused") }
 
-func (mute) PutEvents(_ context.Context, in *eventbridge.PutEventsInput, _ ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error) {
-	return &eventbridge.PutEventsOutput{Entries: make([]types.PutEventsResultEntry, len(in.Entries))}, nil
-}
-
-// datedBack makes every record, and every change of a secret, 10 minutes older than it is.
-type datedBack struct{ secretsManager }
-
-func (d datedBack) DescribeSecret(ctx context.Context, in *sm.DescribeSecretInput, _ ...func(*sm.Options)) (*sm.DescribeSecretOutput, error) {
-	out, err := d.secretsManager.DescribeSecret(ctx, in)
-	if err == nil {
-		out.LastChangedDate = aws.Time(out.LastChangedDate.Add(-10 * time.Minute))
+func withoutFailure(_ *world, r record) {
+	if r.code() != "" {
+		r["state"] = "pushed"
+		for _, key := range []string{"waiting", "failing", "lost", "since"} {
+			delete(r, key)
+		}
 	}
-	return out, err
 }
 
-func (d datedBack) TagResource(ctx context.Context, in *sm.TagResourceInput, _ ...func(*sm.Options)) (*sm.TagResourceOutput, error) {
-	field := fieldsOf(*in.Tags[0].Value)
-	if at, err := time.Parse(time.RFC3339, field["at"]); err == nil {
-		in.Tags[0].Value = aws.String(strings.Replace(*in.Tags[0].Value, field["at"], at.Add(-10*time.Minute).Format(time.RFC3339), 1))
+func idAlone(_ *world, r record) { maps.DeleteFunc(r, func(key, _ string) bool { return key != "id" }) }
+
+var withoutDeleted = edited(func(w *world, r record) {
+	if _, exists := w.datadog.Get(r["id"]); !exists {
+		clear(r)
 	}
-	return d.secretsManager.TagResource(ctx, in)
+})
+
+// without404 and hide404 hide an auth method of which an answer was 404.
+var without404 = edited(func(w *world, r record) {
+	if w.hidden404[r["id"]] {
+		clear(r)
+	}
+})
+
+func hide404(w *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == 404 {
+		w.hidden404[path.Base(r.URL.Path)] = true
+	}
+	body, _ := io.ReadAll(resp.Body)
+	for id := range w.hidden404 {
+		body = clientAndName.ReplaceAll(body, []byte(`"client_id":"hidden","name":"hidden"`))
+		body = bytes.ReplaceAll(body, []byte(id), []byte("00000000-0000-4000-8000-000000000000"))
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
 }
 
-// transport carries requests to Datadog or to token endpoints, with a bug.
-type transport struct {
-	w      *world
-	next   nethttp.RoundTripper
-	bugged func(*world, *nethttp.Request, nethttp.RoundTripper) (*nethttp.Response, error)
-}
-
-func (t transport) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
-	return t.bugged(t.w, r, t.next)
-}
+var clientAndName = regexp.MustCompile(`"client_id":"[^"]*","name":"[^"]*"`)
 
 // emptyList never shows what is there.
-func emptyList(_ *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethttp.Response, error) {
-	resp, err := next.RoundTrip(r)
+func emptyList(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
 	if err == nil && r.URL.Path == datadogtest.ListPath && resp.StatusCode == 200 {
 		resp.Body = io.NopCloser(strings.NewReader(`{"data":[],"included":[]}`))
 	}
@@ -239,63 +216,100 @@ func emptyList(_ *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethtt
 }
 
 // refusedPOST turns no answer to a POST into a refusal.
-func refusedPOST(_ *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethttp.Response, error) {
-	resp, err := next.RoundTrip(r)
+func refusedPOST(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
 	if r.Method == "POST" && (err != nil || resp.StatusCode >= 500) {
 		return answer{status: 400}.response(r, nil), nil
 	}
 	return resp, err
 }
 
-// noVerdict turns every refusal of the token endpoint into nothing that can be relied on.
-func noVerdict(_ *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethttp.Response, error) {
-	resp, err := next.RoundTrip(r)
-	if err == nil && resp.StatusCode >= 400 {
-		resp.StatusCode, resp.Body = 503, io.NopCloser(strings.NewReader(""))
+// firstList shows an invocation what it was listed first, for ever.
+func firstList(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
+	if err == nil && r.URL.Path == datadogtest.ListPath && resp.StatusCode == 200 {
+		inv := invocationOf(r.Context())
+		if inv.firstList == nil {
+			inv.firstList, _ = io.ReadAll(resp.Body)
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(inv.firstList))
 	}
 	return resp, err
 }
 
-// silence turns what cannot be relied on into a token.
-func silence(_ *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethttp.Response, error) {
-	resp, err := next.RoundTrip(r)
-	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= 500) {
-		return aToken(r), nil
+// noVerdicts turns every refusal of the token endpoint into no verdict.
+func noVerdicts(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
+	if err == nil && resp.StatusCode >= 400 {
+		return answer{status: 503}.response(r, nil), nil
 	}
 	return resp, err
 }
+
+// silence turns no verdict into a token.
+func silence(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	resp, err := next()
+	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= 500) {
+		return forgedToken.response(r, nil), nil
+	}
+	return resp, err
+}
+
+var forgedToken = answer{status: 200, body: `{"access_token":"forged","token_type":"Bearer"}`}
 
 // recordedOnes are not asked about.
-func recordedOnes(w *world, r *nethttp.Request, next nethttp.RoundTripper) (*nethttp.Response, error) {
+func recordedOnes(w *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	if v := w.versionIn(r); v != nil && w.record(v.team)["version"] == versionKey(v.id()) {
+		return forgedToken.response(r, nil), nil
+	}
+	return next()
+}
+
+// refusedOnes are refused again without asking, as they were to another invocation.
+func refusedOnes(w *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	v, inv := w.versionIn(r), invocationOf(r.Context())
+	if v == nil || inv.team == nil {
+		return next()
+	}
+	if v.refusedBefore {
+		return answer{status: 401, body: invalidClient}.response(r, nil), nil
+	}
+	resp, err := next()
+	v.refusedBefore = inv.refused(v.secret)
+	return resp, err
+}
+
+// notInFinishSecret is the token endpoint asked.
+func notInFinishSecret(_ *world, r *nethttp.Request, next exchange) (*nethttp.Response, error) {
+	if strings.Contains(invocationOf(r.Context()).payload, "finishSecret") {
+		return forgedToken.response(r, nil), nil
+	}
+	return next()
+}
+
+// versionIn is that whose client secret a token request holds.
+func (w *world) versionIn(r *nethttp.Request) *credential {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if v := w.version(secretInToken(r, body)); v != nil && slices.Contains(v.ids, w.record(v.subject)["version"]) {
-		return aToken(r), nil
-	}
-	return next.RoundTrip(r)
+	_, secret, _ := w.clientOf(r, body)
+	return w.versions[secret]
 }
 
-func aToken(r *nethttp.Request) *nethttp.Response {
-	return &nethttp.Response{StatusCode: 200, Header: nethttp.Header{"Content-Type": {"application/json"}}, Request: r,
-		Body: io.NopCloser(strings.NewReader(`{"access_token":"forged","token_type":"Bearer"}`))}
-}
-
-// skipByRecord answers a label event whose version is recorded as pushed as if it had pushed it.
+// skipByRecord answers a label event whose version is recorded as if it had pushed it.
 func skipByRecord(w *world, ctx context.Context, payload json.RawMessage, next handle) (any, error) {
-	var event struct {
-		ID        string
-		Resources []string
-		Detail    struct{ Name, VersionID string }
-	}
-	_ = json.Unmarshal(payload, &event)
-	if name := event.Detail.Name; event.ID == "label" {
-		inv := invocationOf(ctx)
-		if fieldsOf(w.secrets.Tags(name)[recordTag])["version"] == event.Detail.VersionID {
-			res := map[string]any{"outcome": "updated", "requestId": inv.id, "secret": map[string]string{"arn": event.Resources[0], "name": name, "versionId": event.Detail.VersionID}}
+	inv := invocationOf(ctx)
+	if x := inv.team; x != nil && inv.kind == "event" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if v := x.now(); w.record(x)["version"] == versionKey(v.id()) {
+			res := map[string]any{"outcome": "updated", "requestId": inv.id,
+				"secret": map[string]string{"arn": x.arn, "name": x.secretName(), "versionId": v.id()}}
 			detail, _ := json.Marshal(res)
-			w.published(string(detail), time.Now())
+			w.publishing(inv, string(detail), time.Now())
 			return res, nil
 		}
+		w.mu.Unlock()
+		defer w.mu.Lock()
 	}
 	return next(ctx, payload)
 }
@@ -304,7 +318,7 @@ func skipByRecord(w *world, ctx context.Context, payload json.RawMessage, next h
 func finalRejection(_ *world, ctx context.Context, payload json.RawMessage, next handle) (any, error) {
 	got, err := next(ctx, payload)
 	if err != nil && strings.HasPrefix(err.Error(), "credential_rejected") {
-		return map[string]any{"outcome": "failed", "error": map[string]any{"code": "credential_rejected", "retryable": true}}, nil
+		return map[string]any{"error": map[string]any{"code": "credential_rejected", "retryable": true}}, nil
 	}
 	return got, err
 }

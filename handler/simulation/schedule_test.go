@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"pgregory.net/rapid"
@@ -14,13 +13,21 @@ type schedule struct {
 	Warm    bool     // the secrets have settled before the first step
 	Plain   bool     // the token endpoints say text/plain of their JSON
 	Prefix  bool     // the second stack has an AuthMethodNamePrefix
+	OddIDs  bool     // the ids of versions are a team's text
+	Styles  [2]style // of the identity providers
 	Secrets []secret // there at the start
 	Steps   []step   // one after another
 }
 
+// style is how an identity provider lets clients authenticate.
+type style struct {
+	Only      string `json:",omitzero"` // header, body or plain; empty: header or body
+	Otherwise int    `json:",omitzero"` // the status of its answer to another style, if not 401
+}
+
 type secret struct {
 	Kind       kind
-	Stack      int        `json:",omitzero"` // 1: the second function's, with another prefix and the same Datadog organisation
+	Stack      int        `json:",omitzero"` // 1: of the second function, in the same Datadog organisation
 	Client     int        `json:",omitzero"` // n: shares the client of secret n-1
 	Name       int        `json:",omitzero"` // n: shares the name of secret n-1, in another stack, or as both state it
 	Deliveries []delivery `json:",omitzero"` // of the event of its creation
@@ -36,7 +43,7 @@ const (
 	claiming kind = "claiming" // all, save a name, and the id of an auth method that is there under another name
 	pinned   kind = "pinned"   // the client secret and the auth method's id
 	recorded kind = "recorded" // the client secret alone; the operator's tag holds an auth method's id
-	thief    kind = "thief"    // what its Ruses say
+	attacker kind = "attacker" // what its Attacks say
 )
 
 func (k kind) partial() bool { return k == pinned || k == recorded }
@@ -59,11 +66,13 @@ const (
 	rotate   action = "rotate"   // the four steps, up to three times
 	foreign  action = "foreign"  // from now on another function rotates the secret; a rotation of its own is pending
 
+	revoke action = "revoke" // the identity provider forgets every client secret but the newest
+
 	// Users of Datadog's UI.
 	edit     action = "edit"
 	rename   action = "rename"
-	redirect action = "redirect" // the access token URL leads to the thief
-	remove   action = "remove"   // an auth method that people made, which cannot always be made again, stays
+	redirect action = "redirect" // the access token URL leads to the attacker
+	remove   action = "remove"
 
 	// Callers of the function.
 	cloudTrail action = "cloudtrail"
@@ -72,17 +81,20 @@ const (
 	reconcile  action = "reconcile" // besides the schedule
 
 	// Faults, for a time and a share of the calls.
-	throttle429 action = "429"          // of Datadog
-	fail500     action = "500"          // of Datadog
-	loseAnswers action = "lost"         // of writes to Datadog, which take effect
-	landLate    action = "late"         // writes to Datadog take effect long after the caller gave up
-	failTags    action = "tags"         // TagResource fails, or seems to
-	throttleSM  action = "throttle"     // all of Secrets Manager
-	staleValues action = "stale values" // reads of values, some seconds
-	staleLabels action = "stale labels" // reads of labels and tags, some seconds
-	staleLists  action = "stale lists"  // some minutes
-	failTokens  action = "tokens"       // the token endpoint
-	failBus     action = "bus"          // PutEvents fails, or seems to
+	throttle429  action = "429"          // of Datadog
+	proxy404     action = "404"          // of a proxy in front of Datadog
+	fail500      action = "500"          // of Datadog
+	forbidWrites action = "403"          // of Datadog to writes, as to keys that may only read
+	loseAnswers  action = "lost"         // of writes to Datadog, which take effect
+	landLate     action = "late"         // writes to Datadog take effect long after the caller gave up
+	failTags     action = "tags"         // TagResource fails, or seems to
+	throttleSM   action = "throttle"     // all of Secrets Manager
+	staleValues  action = "stale values" // reads of values, some seconds
+	staleLabels  action = "stale labels" // reads of labels and tags, some seconds
+	staleLists   action = "stale lists"  // some minutes
+	failTokens   action = "tokens"       // the token endpoints give no verdict
+	refuseTokens action = "refuse"       // the token endpoints refuse everything
+	failBus      action = "bus"          // PutEvents fails, or seems to
 )
 
 const (
@@ -115,11 +127,11 @@ type version struct {
 	Rename    bool          `json:",omitzero"` // another name, where one is stated
 	Scope     bool          `json:",omitzero"` // another scope
 	Malformed bool          `json:",omitzero"`
-	Ruse      *ruse         `json:",omitzero"` // of a thief
+	Attack    *attack       `json:",omitzero"` // of an attacker
 }
 
-// ruse is what a thief writes in its secret, in order to reach the auth method of another one.
-type ruse struct {
+// attack is what an attacker writes in its secret, in order to reach the auth method of another one.
+type attack struct {
 	Victim int
 	Pin    bool `json:",omitzero"` // the victim's auth method, as far as there is one
 	Name   bool `json:",omitzero"` // the victim's
@@ -152,133 +164,120 @@ type kill struct {
 }
 
 func (s schedule) String() string {
-	text := fmt.Sprintf("schedule{Seed: %d, Warm: %v, Plain: %v, Prefix: %v}", s.Seed, s.Warm, s.Plain, s.Prefix)
-	for _, part := range s.Secrets {
-		text += "\n" + compact(part)
-	}
-	for _, part := range s.Steps {
-		text += "\n" + compact(part)
-	}
-	return text
-}
-
-func compact(v any) string {
-	text, err := json.Marshal(v)
+	text, err := json.MarshalIndent(s, "", " ")
 	if err != nil {
 		panic(err)
 	}
 	return string(text)
 }
 
-// schedules draws them. Some are wide: of all that can happen, to 1 to 3 secrets. Some are narrow: the label of one secret
-// moves back and forth, mostly around the schedule's reconcile, while invocations vanish and events get lost. In some a
-// thief writes a secret, in some secrets share what they should not, in some the identity provider is in trouble, and in
-// some the function rotates the secret.
-var schedules = drawn(wide, wide, wide, narrow, narrow, narrow, hostile, hostile, sharing, sharing, doubtful, rotating)
-
-func drawn(from ...drawing) *rapid.Generator[schedule] {
-	return rapid.Custom(func(t *rapid.T) schedule {
-		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm"), Plain: percent(t, "plain", 20)}
-		d := from[rapid.IntRange(0, len(from)-1).Draw(t, "from")]
-		s.Prefix = d.shares && rapid.Bool().Draw(t, "prefix")
-		s.Secrets = rapid.SliceOfN(rapid.Custom(d.secret), 1, d.secrets).Draw(t, "secrets")
-		if d.thief {
-			s.Secrets = append(s.Secrets, secret{Kind: thief, Deliveries: d.deliveries(t)})
-		}
-		for i := range s.Secrets {
-			s.Secrets[i].Client, s.Secrets[i].Name = min(s.Secrets[i].Client, i), min(s.Secrets[i].Name, i)
-		}
-		if d.crowd > 0 && percent(t, "crowded", 4) {
-			for i := range rapid.IntRange(5, d.crowd).Draw(t, "crowd") { // nobody tells of them: the schedule's reconcile finds all at once
-				s.Secrets = append(s.Secrets, secret{Kind: full, Client: (i % 3) * len(s.Secrets) / 2})
-			}
-		}
-		s.Steps = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step { return d.step(t, s.Secrets) }), 1, d.steps).Draw(t, "steps")
-		return s
-	})
-}
+// schedules draws them. Some are wide: of all that can happen, to 1 to 3 secrets. Some are narrow: the label of one
+// secret moves back and forth, mostly around the schedule's reconcile, while invocations vanish and events get
+// lost. In some an attacker writes a secret, in some secrets share what they should not, in some the identity
+// provider is in trouble, and in some the function rotates the secret.
+var schedules = drawn(wide, wide, wide, narrow, narrow, narrow, hostile, hostile, sharing, sharing, doubtful, doubtful,
+	doubtful, rotating)
 
 // drawing says what is drawn, and how often.
 type drawing struct {
-	secrets, steps int // at most
-	crowd          int // of secrets besides, at most, in some
-	thief, shares  bool
-	kinds          []kind
-	versions       *rapid.Generator[version]
-	events         int // deliveries of one event, at most
-	marks, kills   int // percent: of steps near a reconcile of the schedule, of invocations that vanish
-	actions        *rapid.Generator[action]
-	killed         *rapid.Generator[kill]
+	secrets, steps, events int // at most; events: deliveries of one
+	crowd                  int // of secrets besides, at most, in some
+	attacker, shares       bool
+	kinds                  []kind
+	versions               *rapid.Generator[version]
+	actions                *rapid.Generator[action]
+	marks, kills           int                      // percent: of steps near a reconcile, of invocations that vanish
+	long, styles           int                      // percent: of faults that last minutes, of providers with one style
+	ops                    *rapid.Generator[string] // at which they vanish
+	first                  bool                     // only at the first call of the first attempt, once it is sent
 }
 
 var kinds = []kind{full, full, named, pinned, recorded, claimed, claiming}
 
-var wide = drawing{secrets: 3, steps: 10, kinds: kinds, versions: anyVersions, events: 3, marks: 5, kills: 30,
+var wide = drawing{secrets: 3, steps: 10, events: 3, kinds: kinds, versions: anyVersions, marks: 5, kills: 30,
+	styles: 15,
 	actions: weighted(map[int][]action{
 		8: {put},
 		5: {rollback},
 		2: {promote, direct, reconcile, landLate},
-		1: {untag, keys, edit, remove, cloudTrail, http, throttle429, fail500, loseAnswers, failTags, throttleSM, staleValues,
-			staleLabels, staleLists, failTokens, failBus, rename, tag},
+		1: {untag, revoke, keys, edit, remove, cloudTrail, http, throttle429, fail500, loseAnswers, failTags, throttleSM, staleValues,
+			staleLabels, staleLists, failTokens, refuseTokens, failBus, rename, tag, proxy404, forbidWrites},
 	}),
-	killed: rapid.Custom(func(t *rapid.T) kill {
-		return kill{rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "attempt"), ops.Draw(t, "op"),
-			rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "nth"), rapid.Bool().Draw(t, "unsent"), late.Draw(t, "late")}
-	}),
-}
+	ops: anyOps}
 
-var narrow = drawing{secrets: 1, steps: 5, kinds: kinds, versions: anyVersions, events: 1, marks: 40, kills: 50,
+var narrow = drawing{secrets: 1, steps: 5, events: 1, kinds: kinds, versions: anyVersions, marks: 40, kills: 50,
 	actions: weighted(map[int][]action{
 		6: {rollback},
 		4: {put},
 		1: {direct, reconcile, landLate, failTags, staleLabels, edit},
 	}),
-	killed: rapid.Custom(func(t *rapid.T) kill {
-		return kill{Op: rapid.SampledFrom([]string{"PATCH", "GetSecretValue", "TagResource", "PutEvents"}).Draw(t, "op"), Late: late.Draw(t, "late")}
-	}),
-}
+	ops: rapid.SampledFrom([]string{"PATCH", "PATCH", "PATCH", "GetSecretValue", "TagResource", "PutEvents"}), first: true}
 
-var hostile = drawing{secrets: 2, steps: 8, thief: true, kinds: kinds, versions: anyVersions, events: 2, marks: 10, kills: 15,
+var hostile = drawing{secrets: 2, steps: 8, events: 2, attacker: true, kinds: kinds, versions: anyVersions, marks: 10,
+	kills: 15,
 	actions: weighted(map[int][]action{
 		9: {put},
 		2: {direct, reconcile, redirect, untag},
 		1: {rollback, http, failTokens, loseAnswers, landLate, remove, rename, tag, edit, failTags},
 	}),
-	killed: wide.killed,
-}
+	ops: anyOps}
 
-var sharing = drawing{secrets: 4, steps: 6, crowd: 40, shares: true, kinds: []kind{full, full, full, named, claimed}, versions: anyVersions, events: 1, marks: 30, kills: 30,
+var sharing = drawing{secrets: 4, steps: 6, events: 1, crowd: 40, shares: true,
+	kinds: []kind{full, full, full, named, claimed}, versions: anyVersions, marks: 30, kills: 30,
 	actions: weighted(map[int][]action{
 		4: {put, loseAnswers, landLate},
 		2: {reconcile, remove, direct},
-		1: {rollback, fail500, staleLists, untag, rename, throttle429},
+		1: {rollback, fail500, forbidWrites, staleLists, untag, rename, throttle429, proxy404},
 	}),
-	killed: rapid.Custom(func(t *rapid.T) kill {
-		return kill{Op: rapid.SampledFrom([]string{"POST", "POST", "list", "TagResource"}).Draw(t, "op"), Late: late.Draw(t, "late")}
-	}),
-}
+	ops: rapid.SampledFrom([]string{"POST", "POST", "list", "TagResource"}), first: true}
 
-var doubtful = drawing{secrets: 2, steps: 7, kinds: kinds, versions: doubtfulVersions, events: 1, marks: 20, kills: 10,
+var doubtful = drawing{secrets: 2, steps: 7, events: 2, kinds: kinds, versions: doubtfulVersions, marks: 20, kills: 10,
+	long: 40, styles: 50,
 	actions: weighted(map[int][]action{
 		5: {put},
 		4: {failTokens},
-		2: {direct, reconcile},
-		1: {rollback, failTags, untag, tag, edit, failBus, cloudTrail},
+		2: {direct, reconcile, rollback, revoke, refuseTokens, failBus},
+		1: {failTags, untag, tag, edit, cloudTrail, http, fail500, throttle429, remove, loseAnswers},
 	}),
-	killed: wide.killed,
-}
+	ops: anyOps}
 
-var rotating = drawing{secrets: 1, steps: 9, kinds: kinds, versions: anyVersions, events: 1, marks: 5, kills: 30,
+var rotating = drawing{secrets: 1, steps: 9, events: 1, kinds: kinds, versions: anyVersions, marks: 5, kills: 30,
 	actions: weighted(map[int][]action{
 		5: {rotate},
 		3: {stage},
 		1: {put, rollback, foreign, throttleSM, staleLabels, staleValues, failTokens, promote},
 	}),
-	killed: rapid.Custom(func(t *rapid.T) kill {
-		return kill{rapid.IntRange(0, 2).Draw(t, "attempt"), rapid.SampledFrom([]string{"PutSecretValue", "UpdateSecretVersionStage",
-			"UpdateSecretVersionStage", "DescribeSecret", "GetSecretValue", "token"}).Draw(t, "op"), rapid.IntRange(0, 1).Draw(t, "nth"),
-			rapid.Bool().Draw(t, "unsent"), late.Draw(t, "late")}
-	}),
+	ops: rapid.SampledFrom([]string{"PutSecretValue", "UpdateSecretVersionStage", "UpdateSecretVersionStage",
+		"DescribeSecret", "GetSecretValue", "token"})}
+
+func drawn(from ...drawing) *rapid.Generator[schedule] {
+	return rapid.Custom(func(t *rapid.T) schedule {
+		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm"),
+			Plain: percent(t, "plain", 20), OddIDs: percent(t, "odd ids", 10)}
+		d := rapid.SampledFrom(from).Draw(t, "from")
+		for i := range s.Styles {
+			if percent(t, "special style", d.styles) {
+				s.Styles[i].Only = rapid.SampledFrom([]string{"header", "body", "plain"}).Draw(t, "only")
+				s.Styles[i].Otherwise = rapid.SampledFrom([]int{0, 200, 500}).Draw(t, "otherwise")
+			}
+		}
+		s.Prefix = d.shares && rapid.Bool().Draw(t, "prefix")
+		s.Secrets = rapid.SliceOfN(rapid.Custom(d.secret), 1, d.secrets).Draw(t, "secrets")
+		if d.attacker {
+			s.Secrets = append(s.Secrets, secret{Kind: attacker, Deliveries: d.deliveries(t)})
+		}
+		for i := range s.Secrets {
+			s.Secrets[i].Client, s.Secrets[i].Name = min(s.Secrets[i].Client, i), min(s.Secrets[i].Name, i)
+		}
+		if d.crowd > 0 && percent(t, "crowded", 6) { // no event comes: the schedule's reconcile finds all at once
+			for i := range rapid.IntRange(5, d.crowd).Draw(t, "crowd") {
+				s.Secrets = append(s.Secrets, secret{Kind: full, Client: (i % 3) * len(s.Secrets) / 2})
+			}
+		}
+		steps := rapid.Custom(func(t *rapid.T) step { return d.step(t, s.Secrets) })
+		s.Steps = rapid.SliceOfN(steps, 1, d.steps).Draw(t, "steps")
+		return s
+	})
 }
 
 func (d drawing) secret(t *rapid.T) secret {
@@ -295,14 +294,15 @@ func (d drawing) secret(t *rapid.T) secret {
 }
 
 func (d drawing) step(t *rapid.T, secrets []secret) step {
-	s := step{After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"), Secret: rapid.IntRange(0, len(secrets)-1).Draw(t, "secret")}
+	s := step{After: pauses.Draw(t, "after"), Do: d.actions.Draw(t, "do"),
+		Secret: rapid.IntRange(0, len(secrets)-1).Draw(t, "secret")}
 	if percent(t, "ahead", d.marks) {
 		s.Ahead = rapid.SampledFrom([]time.Duration{time.Nanosecond, 10 * time.Second, 3 * time.Minute}).Draw(t, "ahead")
 	}
 	switch s.Do {
 	case put, promote, stage:
-		if secrets[s.Secret].Kind == thief {
-			s.Version.Ruse = ruses.Draw(t, "ruse")
+		if secrets[s.Secret].Kind == attacker {
+			s.Version.Attack = attacks.Draw(t, "attack")
 		} else {
 			s.Version = d.versions.Draw(t, "version")
 		}
@@ -313,10 +313,13 @@ func (d drawing) step(t *rapid.T, secrets []secret) step {
 		s.Call, s.Deliveries = d.delivery(t), d.deliveries(t)
 	case cloudTrail, direct, http, reconcile, foreign:
 		s.Call = d.delivery(t)
-	case untag, tag, edit, remove, rename, redirect:
+	case untag, tag, revoke, edit, remove, rename, redirect:
 	default:
 		s.For = pauses.Draw(t, "for") + time.Second
 		s.Rate = rapid.SampledFrom([]int{100, 50, 20}).Draw(t, "rate")
+		if percent(t, "long", d.long) {
+			s.For *= 30
+		}
 		if s.Do == landLate {
 			s.Late = late.Draw(t, "late")
 		}
@@ -324,9 +327,9 @@ func (d drawing) step(t *rapid.T, secrets []secret) step {
 	return s
 }
 
-var ruses = rapid.Custom(func(t *rapid.T) *ruse {
+var attacks = rapid.Custom(func(t *rapid.T) *attack {
 	owners := rapid.SampledFrom([]whose{nobodys, own, theirs})
-	return &ruse{rapid.IntRange(0, 1).Draw(t, "victim"), rapid.Bool().Draw(t, "pin"), rapid.Bool().Draw(t, "name"),
+	return &attack{rapid.IntRange(0, 1).Draw(t, "victim"), rapid.Bool().Draw(t, "pin"), rapid.Bool().Draw(t, "name"),
 		owners.Draw(t, "client"), owners.Draw(t, "URL")}
 })
 
@@ -336,9 +339,13 @@ func (d drawing) deliveries(t *rapid.T) []delivery {
 
 func (d drawing) delivery(t *rapid.T) delivery {
 	one := delivery{After: pauses.Draw(t, "after")}
-	if percent(t, "killed", d.kills) {
-		k := d.killed.Draw(t, "kill")
-		one.Kill, one.NoRetry = &k, rapid.Bool().Draw(t, "no retry")
+	if !percent(t, "killed", d.kills) {
+		return one
+	}
+	k := kill{Op: d.ops.Draw(t, "op"), Late: late.Draw(t, "late")}
+	if one.Kill, one.NoRetry = &k, rapid.Bool().Draw(t, "no retry"); !d.first {
+		nth := rapid.SampledFrom([]int{0, 0, 0, 1, 2})
+		k.Attempt, k.Nth, k.Unsent = nth.Draw(t, "attempt"), nth.Draw(t, "nth"), rapid.Bool().Draw(t, "unsent")
 	}
 	return one
 }
@@ -347,31 +354,26 @@ func percent(t *rapid.T, what string, n int) bool {
 	return rapid.IntRange(1, 100).Draw(t, what) > 100-n
 }
 
-var anyVersions, doubtfulVersions = versions(0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7), versions(0, 1, 1, 3, 4, 6)
+var (
+	plain, later, never = version{}, version{Honoured: 1}, version{Never: true}
+	otherClient, moved  = version{ClientID: true}, version{Move: true}
 
-func versions(special ...int) *rapid.Generator[version] {
-	return rapid.Custom(func(t *rapid.T) (v version) {
-		switch rapid.SampledFrom(special).Draw(t, "version") {
-		case 1:
+	anyVersions = versions(plain, plain, plain, plain, plain, plain, later, later, never, otherClient, moved,
+		version{Scope: true}, version{Malformed: true}, version{Rename: true})
+	doubtfulVersions = versions(plain, later, later, never, otherClient, moved)
+)
+
+func versions(special ...version) *rapid.Generator[version] {
+	return rapid.Custom(func(t *rapid.T) version {
+		v := rapid.SampledFrom(special).Draw(t, "version")
+		if v == later {
 			v.Honoured = pauses.Draw(t, "honoured")
-		case 2:
-			v.Scope = true
-		case 3:
-			v.ClientID = true
-		case 4:
-			v.Never = true
-		case 5:
-			v.Malformed = true
-		case 6:
-			v.Move = true
-		case 7:
-			v.Rename = true
 		}
 		return v
 	})
 }
 
-var ops = weighted(map[int][]string{
+var anyOps = weighted(map[int][]string{
 	5: {"PATCH"},
 	3: {"POST", "TagResource"},
 	2: {"PutEvents", "DescribeSecret"},

@@ -41,8 +41,8 @@ func TestSchedules(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := schedules.Draw(r, "schedule")
 		if wrong, _ := play(t, s, bug{}, false); len(wrong) > 0 {
-			wrong, story := play(t, s, bug{}, true)
-			r.Fatalf("%s\n\n%s\n\n%s", strings.Join(wrong, "\n"), s, strings.Join(story, "\n"))
+			_, trace := play(t, s, bug{}, true)
+			r.Fatalf("%s\n\n%s\n\n%s", strings.Join(wrong, "\n"), s, strings.Join(trace, "\n"))
 		}
 	})
 }
@@ -51,11 +51,12 @@ func TestSchedules(t *testing.T) {
 func TestAScheduleIsPlayedTheSameTwice(t *testing.T) {
 	for seed := range 60 {
 		s := schedules.Example(seed)
-		one, two := story(t, s), story(t, s)
+		one, two := traceOf(t, s), traceOf(t, s)
 		if !slices.Equal(one, two) {
 			for i := range min(len(one), len(two)) {
 				if one[i] != two[i] {
-					t.Fatalf("schedule %d, line %d:\n%s\n%s\nafter\n%s", seed, i, one[i], two[i], strings.Join(one[max(0, i-10):i], "\n"))
+					before := strings.Join(one[max(0, i-10):i], "\n")
+					t.Fatalf("schedule %d, line %d:\n%s\n%s\nafter\n%s", seed, i, one[i], two[i], before)
 				}
 			}
 			t.Fatalf("schedule %d: %d and %d lines", seed, len(one), len(two))
@@ -63,8 +64,8 @@ func TestAScheduleIsPlayedTheSameTwice(t *testing.T) {
 	}
 }
 
-// story is a schedule's, without the ids of auth methods, which are random.
-func story(t *testing.T, s schedule) []string {
+// traceOf a schedule is without the ids of auth methods, which are random.
+func traceOf(t *testing.T, s schedule) []string {
 	_, lines := play(t, s, bug{}, true)
 	for i := range lines {
 		lines[i] = uuids.ReplaceAllString(lines[i], "…")

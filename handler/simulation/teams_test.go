@@ -13,8 +13,8 @@ import (
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 )
 
-// subject is a secret, and how it came to be what it is.
-type subject struct {
+// team has a secret, and may have an auth method.
+type team struct {
 	kind     kind
 	stack    *stack
 	name     string // of the secret, without the prefix
@@ -24,107 +24,122 @@ type subject struct {
 	clientID string
 	provider string // host
 	scope    string
-	edited   bool        // its auth method or its record, by people
-	versions []*pushable // in order of creation
+	edited   bool // its auth method or its record, by people
 
-	// Under the world's lock.
-	current   []turn          // AWSCURRENT, latest last
+	versions  []*credential   // in order of creation
+	current   []labelMove     // AWSCURRENT, latest last
 	own       map[string]bool // ids of the auth methods that it may write to
-	records   []record        // latest last
-	refused   refusal
-	rotated   rotated
-	foreignAt time.Time // since when another function rotates it
+	tags      []tagging
+	rotations rotations
 }
 
-// pushable is a version of a secret.
-type pushable struct {
-	*subject
+// credential is a version of a secret.
+type credential struct {
+	*team
 	version
-	ids                                          []string // the version's own, and those of the copies that rotations made
+	ids                                          []string // its own, and those of the copies that rotations made
 	value, secret                                string
 	pin, name, clientID, accessTokenURL, scopeIs string // as stated
+	refusedBefore                                bool   // of a planted bug
 }
 
-type turn struct {
-	*pushable
+// id is that of the version or of its latest copy.
+func (v *credential) id() string { return v.ids[len(v.ids)-1] }
+
+// labelMove is when AWSCURRENT moved to a version.
+type labelMove struct {
+	*credential
 	since time.Time
 }
 
 func (w *world) create(i int, s secret) {
-	x := &subject{kind: s.Kind, stack: w.stacks[s.Stack], name: fmt.Sprintf("team-%d", i), clientID: fmt.Sprintf("client-%d", i),
-		provider: providers[0], scope: "all", own: map[string]bool{}}
+	x := &team{kind: s.Kind, stack: w.stacks[s.Stack], name: fmt.Sprintf("team-%d", i), provider: hosts[0],
+		clientID: fmt.Sprintf("client-%d", i), scope: "all", own: map[string]bool{}}
 	if s.Client > 0 {
-		x.clientID, x.provider = w.subjects[s.Client-1].clientID, w.subjects[s.Client-1].provider
+		x.clientID, x.provider = w.teams[s.Client-1].clientID, w.teams[s.Client-1].provider
 	}
 	if x.kind == named {
 		x.stated = "named-" + x.name
 	}
 	if s.Name > 0 {
-		switch y := w.subjects[s.Name-1]; {
-		case x.stack != y.stack && !slices.ContainsFunc(w.subjects, func(z *subject) bool { return z.stack == x.stack && z.name == y.name }):
+		y := w.teams[s.Name-1]
+		taken := func(z *team) bool { return z.stack == x.stack && z.name == y.name }
+		switch {
+		case !slices.ContainsFunc(w.teams, taken):
 			x.name = y.name
 		case x.kind == named && y.kind == named:
 			x.stated = y.stated
 		}
 	}
-	w.mu.Lock()
-	w.subjects = append(w.subjects, x)
-	w.mu.Unlock()
+	w.teams = append(w.teams, x)
 	if name := x.methodName(); x.kind.made() && w.methodNamed(name) == "" {
 		if x.kind == claiming {
 			name = "kept-" + x.name
 		}
-		x.method = w.inDatadog(datadogtest.AuthMethod{Name: name, ClientID: x.clientID, ClientSecret: canary + "before", AccessTokenURL: tokenURL(x.provider)})
+		x.method = w.makeByHand(x, name)
 	}
-	v := x.next(w, version{Ruse: x.firstRuse()})
+	special := version{}
+	if x.kind == attacker { // which begins with an auth method of its own
+		special.Attack = &attack{Client: own, URL: own}
+	}
+	v := w.next(x, special)
 	var id string
 	x.arn, id = w.secrets.Create(x.secretName(), v.value)
-	w.identified(v, id)
-	w.recorded(nil, x, "")
+	v.ids = []string{id}
+	w.tagged(nil, x, "")
 	if s.Kind == recorded {
 		w.operatorTags(x)
 	}
-	w.moved(x, v, s.Deliveries)
+	w.moved(v, s.Deliveries)
 }
 
-func (x *subject) now() *pushable { return x.current[len(x.current)-1].pushable }
+func (x *team) now() *credential { return x.current[len(x.current)-1].credential }
 
-// had is the version that was AWSCURRENT back turns ago.
-func (x *subject) had(back int) *pushable { return x.current[max(0, len(x.current)-1-back)].pushable }
+func (x *team) secretName() string { return x.stack.prefix + x.name }
 
-func (x *subject) secretName() string { return x.stack.prefix + x.name }
+// methodName is the name of the team's auth method, stated or default.
+func (x *team) methodName() string { return cmp.Or(x.stated, x.stack.namePrefix+x.name) }
 
-// methodName is the name of the subject's auth method, stated or default.
-func (x *subject) methodName() string {
-	return cmp.Or(x.stated, x.stack.namePrefix+x.name)
-}
+// methodName is that by which an auth method is found, where nothing else says which.
+func (v *credential) methodName() string { return cmp.Or(v.name, v.stack.namePrefix+v.team.name) }
 
-// looksFor is the name of the auth method, where nothing else tells which.
-func (v *pushable) looksFor() string { return cmp.Or(v.name, v.stack.namePrefix+v.subject.name) }
+// record is what the tag says now.
+func (w *world) record(x *team) record { return recordOf(w.secrets.Tags(x.secretName())[recordTag]) }
 
-// record is what the function's tag says.
-func (w *world) record(x *subject) map[string]string {
-	return fieldsOf(w.secrets.Tags(x.secretName())[recordTag])
-}
-
-func fieldsOf(tag string) map[string]string {
-	fields := map[string]string{}
-	for _, pair := range strings.Fields(tag) {
-		key, value, _ := strings.Cut(pair, "=")
-		fields[key] = value
+// versionWith is the one with such an id.
+func (x *team) versionWith(is func(id string) bool) *credential {
+	for _, v := range x.versions {
+		if slices.ContainsFunc(v.ids, is) {
+			return v
+		}
 	}
-	return fields
+	return nil
 }
 
-// next makes a version, whose client secret the token endpoint honours when it is said to.
-func (x *subject) next(w *world, special version) *pushable {
+// teamOf is the one whose secret has that name or ARN.
+func (w *world) teamOf(id string) *team {
+	for _, x := range w.teams {
+		if x.arn == id || x.secretName() == id {
+			return x
+		}
+	}
+	return nil
+}
+
+// honest teams are all but the attacker.
+func (w *world) honest() []*team {
+	return slices.DeleteFunc(slices.Clone(w.teams), func(x *team) bool { return x.kind == attacker })
+}
+
+// next makes a version, whose client secret the token endpoint honours from the time that special says.
+func (w *world) next(x *team, special version) *credential {
 	n := len(x.versions) + 1
-	if !x.kind.made() && x.kind != thief {
+	if !x.kind.made() && x.kind != attacker {
 		if special.ClientID || special.Move {
 			x.clientID = fmt.Sprintf("client-of-%s-%d", x.name, n)
 		}
 		if special.Move {
-			x.provider = providers[1-slices.Index(providers, x.provider)]
+			x.provider = hosts[1-slices.Index(hosts, x.provider)]
 		}
 		if special.Rename && x.kind == named {
 			x.stated = fmt.Sprintf("named-%s-%d", x.name, n)
@@ -133,32 +148,24 @@ func (x *subject) next(w *world, special version) *pushable {
 	if special.Scope {
 		x.scope = fmt.Sprintf("scope-%d", n)
 	}
-	v := &pushable{subject: x, version: special, secret: fmt.Sprintf("%s%s-%d!", canary, strings.ReplaceAll(x.secretName(), "/", "."), n)}
+	v := &credential{team: x, version: special,
+		secret: fmt.Sprintf("%s%s-%d!", canary, strings.ReplaceAll(x.secretName(), "/", "."), n)}
 	if special.Never {
 		special.Honoured = 100 * time.Hour
 	}
-	v.state(w)
-	w.tokens[x.provider].HonourAfter(x.clientID, v.secret, special.Honoured)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.state(v)
+	w.providers[x.provider].honoured[[2]string{x.clientID, v.secret}] = time.Now().Add(special.Honoured)
 	x.versions = append(x.versions, v)
 	w.versions[v.secret] = v
 	return v
 }
 
-// identified: v is a version with this id.
-func (w *world) identified(v *pushable, id string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	v.ids = append(v.ids, id)
-}
-
 // state makes up the value, and notes what it states.
-func (v *pushable) state(w *world) {
-	x := v.subject
+func (w *world) state(v *credential) {
+	x := v.team
 	switch x.kind {
-	case thief:
-		v.steal(w)
+	case attacker:
+		w.attack(v)
 	case pinned:
 		v.pin = x.method
 	case recorded:
@@ -182,35 +189,36 @@ func (v *pushable) state(w *world) {
 	switch v.value = string(text); {
 	case v.Malformed:
 		v.value = "{" + v.secret
-	case len(members) == 1 && x.kind == recorded:
+	case x.kind == recorded:
 		v.value = v.secret
 	}
 }
 
-// firstRuse is how a thief begins: with an auth method of its own.
-func (x *subject) firstRuse() *ruse {
-	if x.kind != thief {
-		return nil
+// secretIn is the client secret in a value.
+func secretIn(value string) string {
+	var members struct {
+		Secret string `json:"client_secret"`
 	}
-	return &ruse{Client: own, URL: own}
+	_ = json.Unmarshal([]byte(value), &members)
+	return cmp.Or(members.Secret, strings.TrimPrefix(value, "{"))
 }
 
-// steal states what the ruse says of the victim.
-func (v *pushable) steal(w *world) {
-	honest := slices.DeleteFunc(slices.Clone(w.subjects), func(x *subject) bool { return x.kind == thief })
-	victim := honest[v.Ruse.Victim%len(honest)]
-	if v.Ruse.Pin {
+// attack states what the attack says of the victim.
+func (w *world) attack(v *credential) {
+	honest := w.honest()
+	victim := honest[v.Attack.Victim%len(honest)]
+	if v.Attack.Pin {
 		v.pin = w.methodOf(victim)
 	}
-	if v.Ruse.Name {
+	if v.Attack.Name {
 		v.name = victim.methodName()
 	}
-	v.clientID = map[whose]string{own: v.subject.clientID, theirs: victim.clientID}[v.Ruse.Client]
-	v.accessTokenURL = map[whose]string{own: tokenURL(thiefHost), theirs: tokenURL(victim.provider)}[v.Ruse.URL]
+	v.clientID = map[whose]string{own: v.team.clientID, theirs: victim.clientID}[v.Attack.Client]
+	v.accessTokenURL = map[whose]string{own: tokenURL(attackerHost), theirs: tokenURL(victim.provider)}[v.Attack.URL]
 }
 
-// methodOf is the id of x's auth method as far as there is one, or else one that does not exist.
-func (w *world) methodOf(x *subject) string {
+// methodOf is the id of x's auth method if there is one, or else one that does not exist.
+func (w *world) methodOf(x *team) string {
 	for _, id := range []string{w.record(x)["id"], x.method, w.methodNamed(x.methodName())} {
 		if _, ok := w.datadog.Get(id); ok {
 			return id
@@ -229,56 +237,78 @@ func (w *world) methodNamed(name string) string {
 }
 
 // operatorTags brings the auth method that people made for x, or that is recorded, under management as it is now.
-func (w *world) operatorTags(x *subject) {
-	id := x.method
-	if id == "" {
-		id = w.record(x)["id"]
+func (w *world) operatorTags(x *team) {
+	id := cmp.Or(x.method, w.record(x)["id"])
+	if _, ok := w.datadog.Get(id); ok && x.kind != attacker {
+		x.own[id] = true
+		w.secrets.Tag(x.secretName(), recordTag, "id="+id)
+		w.tagged(nil, x, "id="+id)
 	}
-	if _, ok := w.datadog.Get(id); !ok || x.kind == thief {
-		return
-	}
-	w.mu.Lock()
-	x.own[id] = true
-	w.mu.Unlock()
-	w.secrets.Tag(x.secretName(), recordTag, "id="+id)
-	w.recorded(nil, x, "id="+id)
 }
 
-// inUI does what people do in Datadog. An edit of the client secret alone nobody can see, so another attribute changes too.
-func (w *world) inUI(do action, x *subject) {
+// inUI does what people do in Datadog. An edit of the client secret alone nobody can see, so another attribute
+// changes too.
+func (w *world) inUI(do action, x *team) {
 	m, ok := w.datadog.Get(w.methodOf(x))
-	if !ok || x.kind == thief {
+	if !ok || x.kind == attacker {
 		return
 	}
 	x.edited = true
 	w.edits++
 	switch do {
 	case edit:
-		m.ClientSecret = canary + "typed"
-		m.Scope = new(fmt.Sprintf("typed-%d", w.edits))
-		w.inDatadog(m)
+		m.ClientSecret, m.Scope = canary+"typed", new(fmt.Sprintf("typed-%d", w.edits))
 	case rename:
 		m.Name = fmt.Sprintf("renamed-%d", w.edits)
-		w.inDatadog(m)
 	case redirect:
-		m.AccessTokenURL = tokenURL(thiefHost)
-		w.inDatadog(m)
+		m.AccessTokenURL = tokenURL(attackerHost)
 	case remove:
-		if !x.kind.made() {
-			w.datadog.Delete(m.ID)
-			w.changed(m.ID)
+		w.datadog.Delete(m.ID)
+		w.changed(m.ID)
+		return
+	}
+	w.inDatadog(m)
+}
+
+// remake has people do what a deleted auth method asks for, once it must be known to be lost: they make another, or
+// take the record off.
+func (w *world) remake() {
+	for i, x := range w.honest() {
+		r, byHand := w.record(x), x.kind.partial() || x.kind == claiming
+		id := r["id"]
+		if byHand {
+			id = x.method
+		}
+		if _, exists := w.datadog.Get(id); exists || id == "" {
+			continue
+		}
+		if r["version"] != "" && r["id"] == id && r["lost"] == "" && x.stack.last.Error == nil {
+			w.violated("nobody knows that the auth method of %s was deleted: %v", x.secretName(), r)
+		}
+		name := x.now().methodName()
+		switch {
+		case byHand:
+			x.method = w.makeByHand(x, "again-"+x.name)
+		case (w.Seed+uint64(i))%2 == 0 && w.methodNamed(name) == "":
+			w.makeByHand(x, name)
+		default:
+			w.do(step{Do: untag}, x)
+		}
+		switch x.kind {
+		case recorded:
+			w.operatorTags(x)
+		case pinned, claiming:
+			w.do(step{Do: put, Deliveries: []delivery{{}}}, x)
 		}
 	}
 }
 
-func (w *world) restoreURL(x *subject) {
-	if m, ok := w.datadog.Get(x.method); ok {
-		m.AccessTokenURL = tokenURL(x.provider)
-		w.inDatadog(m)
-	}
+func (w *world) makeByHand(x *team, name string) (id string) {
+	return w.inDatadog(datadogtest.AuthMethod{Name: name, ClientID: x.clientID, ClientSecret: canary + "by hand",
+		AccessTokenURL: tokenURL(x.provider)})
 }
 
-// inDatadog puts m there, by hand.
+// inDatadog stores m, by hand.
 func (w *world) inDatadog(m datadogtest.AuthMethod) (id string) {
 	m = w.datadog.Put(m)
 	w.changed(m.ID)

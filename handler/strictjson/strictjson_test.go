@@ -26,22 +26,8 @@ func TestObject(t *testing.T) {
 		"repeated inside":        {`{"a":{"b":1,"b":2}}`, members{"a": raw(`{"b":1,"b":2}`)}, nil},
 		"repeated":               {`{"a":1,"a":1}`, nil, strictjson.ErrRepeated},
 		"repeated by an escape":  {`{"a":1,"\u0061":2}`, nil, strictjson.ErrRepeated},
-		"nothing":                {``, nil, strictjson.ErrNotObject},
-		"null":                   {`null`, nil, strictjson.ErrNotObject},
-		"array":                  {`[{}]`, nil, strictjson.ErrNotObject},
-		"string":                 {`"{}"`, nil, strictjson.ErrNotObject},
-		"open":                   {`{"a":1`, nil, strictjson.ErrNotObject},
-		"open in a name":         {`{"a`, nil, strictjson.ErrNotObject},
-		"a name that is none":    {`{1:1}`, nil, strictjson.ErrNotObject},
-		"no colon":               {`{"a" 1}`, nil, strictjson.ErrNotObject},
-		"no comma":               {`{"a":1 "b":2}`, nil, strictjson.ErrNotObject},
-		"a comma too many":       {`{"a":1,}`, nil, strictjson.ErrNotObject},
-		"closed as an array":     {`{"a":1]`, nil, strictjson.ErrNotObject},
+		"no object":              {`[{}]`, nil, strictjson.ErrNotObject},
 		"a second object":        {`{} {}`, nil, strictjson.ErrNotObject},
-		"something behind":       {`{}x`, nil, strictjson.ErrNotObject},
-		"a brace too many":       {`{}}`, nil, strictjson.ErrNotObject},
-		"a comment":              {`{} // ok`, nil, strictjson.ErrNotObject},
-		"too deep":               {`{"a":` + strings.Repeat("[", 20_000), nil, strictjson.ErrNotObject},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := strictjson.Object([]byte(tc.in))
@@ -71,7 +57,9 @@ func TestStringAndNull(t *testing.T) {
 
 // FuzzObject: an object that is accepted is valid JSON, encodes to what encoding/json reads out of it, and is one object.
 func FuzzObject(f *testing.F) {
-	for _, seed := range []string{`{"a":1}`, `{"a":1,"a":2}`, `{"a":{"b":[null]}} `, `{}{}`, `[]`, `{"\ud800":"x"}`, `{"a":1,}`} {
+	for _, seed := range []string{`{"a":1}`, `{"a":1,"a":2}`, `{"a":{"b":[null]}} `, `{"\ud800":"x"}`,
+		``, `null`, `[]`, `"{}"`, `{"a":1`, `{"a`, `{1:1}`, `{"a" 1}`, `{"a":1 "b":2}`, `{"a":1,}`, `{"a":1]`, `{}{}`, `{}x`, `{}}`,
+		`{} // ok`, `{"a":` + strings.Repeat("[", 20_000)} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -1,27 +1,22 @@
-// Package tokencheck verifies a client credential at its token endpoint.
+// Package tokencheck asks a token endpoint whether it accepts a client credential.
 package tokencheck
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
+	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
-// maxTime bounds one check, both its requests together.
-const maxTime = 5 * time.Second
+const (
+	maxTime = 5 * time.Second // of one check, with all its token requests
+	maxBody = 64 << 10        // 64 KiB: a token answer has a few
+)
 
 // Credential is what a token request takes. Audience and Scope may be empty.
 type Credential struct {
@@ -32,123 +27,144 @@ type Credential struct {
 	Scope          string
 }
 
+// Style is how a client authenticates (RFC 6749 §2.3.1).
+type Style string
+
+const (
+	Header Style = "header" // HTTP Basic, client id and secret each form-encoded
+	Body   Style = "body"   // client_id and client_secret in the body
+	Plain  Style = "plain"  // HTTP Basic without the encoding, for providers that do not decode
+)
+
 // Outcome of a check.
 type Outcome string
 
 const (
 	Accepted     Outcome = "accepted"
-	Rejected     Outcome = "rejected"     // it will not work as it is, though it may once the identity provider knows it
-	Inconclusive Outcome = "inconclusive" // it says nothing of the credential
+	Rejected     Outcome = "rejected"     // now: a provider may take minutes to honour a new secret
+	Inconclusive Outcome = "inconclusive" // the credential may work or not
 )
 
-// Verdict is an outcome and, except for Accepted, what led to it in our own words.
+// Verdict is the outcome of a check and, unless a token came, its cause in our own words.
 type Verdict struct {
-	Outcome  Outcome
-	Why      string
-	Answered bool // each style that was tried was answered over HTTP, or the host does not exist
+	Outcome Outcome
+	Why     string // begins with the host: "idp.example.com answered 401 invalid_client"
+	Hint    string // what to do about it
+	Refused bool   // some attempt was answered with a refusal
+	Via     Style  // that was accepted
 }
 
-// Checker asks token endpoints. It is safe for concurrent use.
-type Checker struct {
-	transport http.RoundTripper
-	styles    sync.Map // from access token URL to the oauth2.AuthStyle that worked
-}
+// Checker asks token endpoints. It keeps nothing between calls and is safe for concurrent use.
+type Checker struct{ transport http.RoundTripper }
 
 // New makes a checker that sends through transport; Transport makes the one for a network.
-func New(transport http.RoundTripper) *Checker { return &Checker{transport: transport} }
+func New(transport http.RoundTripper) *Checker { return &Checker{transport} }
 
-// Check asks for a token with c, within 5 s: with the client authentication in the header, then, after 400, 401 or 403,
-// with it in the body (RFC 6749 §2.3.1); or first with the one that worked before. The outcome is Accepted if a token
-// came, Rejected if none came and one of the answers is conclusive, and otherwise Inconclusive.
-func (k *Checker) Check(ctx context.Context, c Credential) Verdict {
+// Check asks for a token with c, in at most three attempts and 5 s: first in the known style, if there is one. The
+// next attempt follows each HTTP answer without a token but 429. The outcome is
+//
+//  1. Accepted if a token came;
+//  2. Rejected if the known style was refused or, where none is known, every attempt;
+//  3. Inconclusive otherwise.
+func (k *Checker) Check(ctx context.Context, c Credential, known Style) Verdict {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	styles := []oauth2.AuthStyle{oauth2.AuthStyleInHeader, oauth2.AuthStyleInParams}
-	if worked, ok := k.styles.Load(c.AccessTokenURL); ok && worked == oauth2.AuthStyleInParams {
-		slices.Reverse(styles)
+	styles := c.styles(known)
+	if known == Plain && !slices.Contains(styles, Plain) {
+		known = Header // which is the same here
 	}
-	verdict := Verdict{Outcome: Inconclusive, Answered: true}
+	var answers []answer
 	var whys []string
 	for _, style := range styles {
-		a := &answer{transport: k.transport}
-		err := a.ask(ctx, c, style)
-		if err == nil {
-			k.styles.Store(c.AccessTokenURL, style)
-			return Verdict{Outcome: Accepted, Answered: true}
+		a := k.ask(ctx, c, style)
+		if a.token {
+			return Verdict{Outcome: Accepted, Via: style} // 1
 		}
-		if a.conclusive(err) {
-			verdict.Outcome = Rejected
+		answers = append(answers, a)
+		if !slices.Contains(whys, a.why) {
+			whys = append(whys, a.why)
 		}
-		verdict.Answered = verdict.Answered && (a.status != 0 || noSuchHost(err))
-		whys = append(whys, a.why(err))
-		if !slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}, a.status) {
+		if a.status == 0 || a.status == http.StatusTooManyRequests {
 			break
+		}
+	}
+	v := Verdict{Outcome: Rejected, Hint: answers[0].hint} // 2
+	knownRefused := styles[0] == known && answers[0].refused
+	for _, a := range answers {
+		v.Refused = v.Refused || a.refused
+		if !a.refused && !knownRefused {
+			v.Outcome, v.Hint = Inconclusive, a.hint // 3
+		} else if hints[a.code] != "" && v.Outcome == Rejected { // whose provider knows the client
+			v.Hint = a.hint
 		}
 	}
 	host := ""
 	if u, err := url.Parse(c.AccessTokenURL); err == nil {
 		host = u.Hostname()
 	}
-	verdict.Why = fmt.Sprintf("the token endpoint at %s %s", host, strings.Join(slices.Compact(whys), ", then "))
-	return verdict
+	v.Why = host + " " + strings.ReplaceAll(strings.Join(whys, ", then "), "then answered", "then")
+	for _, field := range [][2]string{{"client_id", c.ClientID}, {"client_secret", c.ClientSecret.Reveal()}} {
+		if name, value := field[0], field[1]; v.Outcome == Rejected && value != strings.TrimSpace(value) {
+			v.Why += " (there is white space around " + name + ")"
+			if v.Hint == checkSecret {
+				v.Hint = "Take the white space off, unless it belongs there."
+			}
+		}
+	}
+	return v
 }
 
-// ask returns nil if a token came.
-func (a *answer) ask(ctx context.Context, c Credential, style oauth2.AuthStyle) error {
-	request := clientcredentials.Config{ClientID: c.ClientID, ClientSecret: c.ClientSecret.Reveal(), TokenURL: c.AccessTokenURL, AuthStyle: style}
+// styles returns the styles to try, the known one first.
+func (c Credential) styles(known Style) []Style {
+	styles := []Style{Header, Body}
+	id, secret := c.ClientID, c.ClientSecret.Reveal()
+	encoded := url.QueryEscape(id) != id || url.QueryEscape(secret) != secret
+	if encoded && !strings.Contains(id, ":") {
+		styles = append(styles, Plain)
+	}
+	if i := slices.Index(styles, known); i > 0 {
+		styles = slices.Concat([]Style{known}, styles[:i], styles[i+1:])
+	}
+	return styles
+}
+
+// ask makes one token request.
+func (k *Checker) ask(ctx context.Context, c Credential, style Style) answer {
+	form := url.Values{"grant_type": {"client_credentials"}}
 	if c.Scope != "" {
-		request.Scopes = []string{c.Scope}
+		form.Set("scope", c.Scope)
 	}
 	if c.Audience != "" {
-		request.EndpointParams = url.Values{"audience": {c.Audience}}
+		form.Set("audience", c.Audience)
 	}
-	_, err := request.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: a}))
-	return err
-}
-
-// conclusive reports whether an answer without a token says by itself that the credential will not do:
-//
-//  1. an OAuth error for what the credential is;
-//  2. any OAuth error with 401;
-//  3. 404, 4. a redirect, or 5. no such host: there is no token endpoint.
-func (a *answer) conclusive(err error) bool {
-	return slices.Contains([]string{"invalid_client", "unauthorized_client", "invalid_scope", "invalid_target"}, a.code) || // 1
-		a.code != "" && a.status == http.StatusUnauthorized || // 2
-		a.status == http.StatusNotFound || a.status/100 == 3 || noSuchHost(err) // 3, 4, 5
-}
-
-// codes of OAuth errors: RFC 6749 §5.2, RFC 8707. An endpoint may send anything in their place, such as an echo.
-var codes = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
-	"invalid_scope", "invalid_target", "access_denied", "server_error", "temporarily_unavailable", "slow_down"}
-
-// aadsts is Microsoft Entra's error number, which says more than its OAuth error code.
-var aadsts = regexp.MustCompile(`\bAADSTS[0-9]{1,10}\b`)
-
-// why tells of an answer without a token what may be told: of the server's words only known codes.
-func (a *answer) why(err error) string {
-	switch {
-	case a.code == "" && a.status/100 == 2:
-		return fmt.Sprintf("answered %d without an access token", a.status)
-	case a.status != 0:
-		text := fmt.Sprintf("answered %d", a.status)
-		if slices.Contains(codes, a.code) {
-			text += " " + a.code
-		}
-		if number := aadsts.FindString(a.description); number != "" {
-			text += " " + number
-		}
-		return text
-	case noSuchHost(err):
-		return "does not exist: its host name is unknown"
-	case errors.Is(err, errNotPublic):
-		return "has an address that is not public, so it was not called"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "did not answer in time"
+	id, secret := c.ClientID, c.ClientSecret.Reveal()
+	if style == Body {
+		form.Set("client_id", id)
+		form.Set("client_secret", secret)
 	}
-	return "could not be reached or gave no HTTP answer"
-}
-
-func noSuchHost(err error) bool {
-	lookup, ok := errors.AsType[*net.DNSError](err)
-	return ok && lookup.IsNotFound
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.AccessTokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return unanswered(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	switch style {
+	case Header:
+		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
+	case Plain:
+		req.SetBasicAuth(id, secret)
+	}
+	resp, err := k.transport.RoundTrip(req) // which follows no redirect
+	if err != nil {
+		return unanswered(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection, which no context ends
+		return unanswered(http.ErrNotSupported)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return unanswered(err)
+	}
+	return read(resp.StatusCode, body, c)
 }

@@ -2,13 +2,12 @@ package tokencheck_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,188 +34,207 @@ func provider(t *testing.T) (*tokentest.Server, *tokencheck.Checker) {
 	s := tokentest.New()
 	s.AccessToken = token
 	s.Allow(credential.ClientID, canary)
-	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("a redirect was followed to %s", r.Host) })
+	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a redirect was followed to %s", r.Host)
+	})
 	return s, tokencheck.New(standin.Hosts{"idp.example.com": s, "elsewhere.example.com": stranger})
 }
 
-func check(t *testing.T, k *tokencheck.Checker, c tokencheck.Credential) tokencheck.Verdict {
+// ours is all that a verdict may say of idp.example.com.
+var ours = regexp.MustCompile(`^idp\.example\.com ((, then )?` +
+	`((answered )?\d{3}( without an access token)?( [a-z]+(_[a-z]+)*)?( AADSTS\d{4,7})?` +
+	`|did not answer in time|could not be reached or gave no HTTP answer|does not exist: its host name is unknown))+` +
+	`( \(there is white space around client_(id|secret)\))*$`)
+
+func check(t *testing.T, k *tokencheck.Checker, c tokencheck.Credential, known tokencheck.Style) tokencheck.Verdict {
 	t.Helper()
-	v := k.Check(context.Background(), c)
+	v := k.Check(context.Background(), c, known)
 	for _, secret := range []string{canary, token, "description"} {
 		if sensitive.New(secret).In(fmt.Sprintf("%v %+v %#v", v, v, v)) {
 			t.Errorf("%q is in %+v", secret, v)
 		}
 	}
-	if (v.Outcome == tokencheck.Accepted) != (v.Why == "") {
+	accepted := v.Outcome == tokencheck.Accepted
+	if accepted != (v.Why == "") || accepted != (v.Hint == "") || accepted != (v.Via != "") ||
+		v.Outcome == tokencheck.Rejected && !v.Refused {
 		t.Errorf("%+v", v)
 	}
 	return v
 }
 
-func TestVerdict(t *testing.T) {
-	const at = "the token endpoint at idp.example.com "
-	oauth := func(status int, code string) tokentest.Fault {
-		return tokentest.Fault{Status: status, Header: http.Header{"Content-Type": {"application/json"}},
-			Body: fmt.Sprintf(`{"error":%q,"error_description":"description with %s"}`, code, canary)}
+// TestCases asks each dialect that was seen in the world.
+func TestCases(t *testing.T) {
+	for _, file := range []string{"testdata/cases.json", "testdata/reported.json"} {
+		cases, err := tokentest.ReadCases(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tc := range cases {
+			t.Run(tc.Name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s, k := provider(t)
+					s.Answers = tc.Answers
+					c := credential
+					if tc.ClientID != "" {
+						c.ClientID = tc.ClientID
+					}
+					if tc.ClientSecret != "" {
+						c.ClientSecret = sensitive.New(tc.ClientSecret)
+					}
+					v := check(t, k, c, tc.Known)
+					told := v.Outcome == tokencheck.Accepted || ours.MatchString(v.Why)
+					if v.Outcome != tc.Want || v.Refused != tc.Refused || !told {
+						t.Errorf("%+v; want %s, refused %v", v, tc.Want, tc.Refused)
+					}
+					time.Sleep(time.Minute) // until the server is done, too
+				})
+			})
+		}
 	}
-	answer := func(status int, media, body string) tokentest.Fault {
-		return tokentest.Fault{Status: status, Header: http.Header{"Content-Type": {media}}, Body: body}
-	}
-	once := func(f tokentest.Fault) tokentest.Fault { f.Times = 1; return f }
-	const a, r, i = tokencheck.Accepted, tokencheck.Rejected, tokencheck.Inconclusive
-	const first, both = 1, 2 // attempts
-	const html = "<html>a=1&access_token=" + token
+}
+
+func TestWhyAndHint(t *testing.T) {
+	say := func(status int, body string) tokentest.Answer { return tokentest.Answer{Status: status, Body: body} }
+	const (
+		generic = "Check that the identity provider knows the new client secret."
+		url     = "Check that access_token_url is the token endpoint."
+		wall    = "Check that no firewall or policy keeps the function from the token endpoint."
+		grant   = "Allow the client the client_credentials grant."
+		wait    = "Wait: it is tried again."
+	)
+	badClient, badScope, badGrant := say(401, `{"error":"invalid_client"}`), say(400, `{"error":"invalid_scope"}`),
+		say(400, `{"error":"unauthorized_client"}`)
 	for name, tc := range map[string]struct {
-		server func(*tokentest.Server)
-		faults []tokentest.Fault
-		want   tokencheck.Outcome
-		why    string
-		calls  int
+		header, body tokentest.Answer
+		why, hint    string
 	}{
-		"accepted":                           {nil, nil, a, "", first},
-		"accepted in the header only":        {func(s *tokentest.Server) { s.Style = tokentest.Header }, nil, a, "", first},
-		"accepted in the body only":          {func(s *tokentest.Server) { s.Style = tokentest.Params }, nil, a, "", both},
-		"accepted as JSON in plain text":     {nil, []tokentest.Fault{answer(200, "text/plain; charset=utf-8", `{"access_token":"`+token+`"}`)}, a, "", first},
-		"accepted as JSON in HTML":           {nil, []tokentest.Fault{answer(200, "text/html", "\n"+`{"access_token":"`+token+`"}`+"\n")}, a, "", first},
-		"accepted as JSON that says form":    {nil, []tokentest.Fault{answer(200, "application/x-www-form-urlencoded", `{"access_token":"`+token+`"}`)}, a, "", first},
-		"accepted as JSON of no type":        {nil, []tokentest.Fault{answer(200, "", `{"access_token":"`+token+`"}`)}, a, "", first},
-		"accepted with odd members":          {nil, []tokentest.Fault{answer(200, "application/json", `{"access_token":"`+token+`","expires_in":3599.5,"token_type":1,"error":null}`)}, a, "", first},
-		"accepted as a form":                 {nil, []tokentest.Fault{answer(200, "application/x-www-form-urlencoded", "access_token="+token)}, a, "", first},
-		"accepted as a form of another type": {nil, []tokentest.Fault{answer(200, "application/json", "token_type=bearer&access_token="+token+"\n")}, a, "", first},
-		"accepted with 201":                  {nil, []tokentest.Fault{answer(201, "application/json", `{"access_token":"`+token+`"}`)}, a, "", first},
-		"accepted after 400":                 {nil, []tokentest.Fault{once(answer(400, "text/html", "<html>"))}, a, "", both},
-		"accepted after 401 invalid_client":  {nil, []tokentest.Fault{once(oauth(401, "invalid_client"))}, a, "", both},
-		"accepted after 403":                 {nil, []tokentest.Fault{once(answer(403, "text/html", "<html>"))}, a, "", both},
-
-		"a secret not known":                   {func(s *tokentest.Server) { s.Revoke("payments", canary) }, nil, r, "answered 401 invalid_client", both},
-		"a scope not granted":                  {func(s *tokentest.Server) { s.Scopes = []string{"read"} }, nil, r, "answered 400 invalid_scope", both},
-		"an audience not granted":              {nil, []tokentest.Fault{oauth(400, "invalid_target")}, r, "answered 400 invalid_target", both},
-		"invalid_client with 400":              {nil, []tokentest.Fault{oauth(400, "invalid_client")}, r, "answered 400 invalid_client", both},
-		"invalid_client in plain text":         {nil, []tokentest.Fault{answer(400, "text/plain", `{"error":"invalid_client"}`)}, r, "answered 400 invalid_client", both},
-		"invalid_client of no type":            {nil, []tokentest.Fault{answer(400, "", `{"error":"invalid_client"}`)}, r, "answered 400 invalid_client", both},
-		"invalid_client with odd members":      {nil, []tokentest.Fault{answer(400, "", `{"error":"invalid_client","error_description":{},"expires_in":"x"}`)}, r, "answered 400 invalid_client", both},
-		"invalid_client with 200":              {nil, []tokentest.Fault{oauth(200, "invalid_client")}, r, "answered 200 invalid_client", first},
-		"invalid_client with 500":              {nil, []tokentest.Fault{oauth(500, "invalid_client")}, r, "answered 500 invalid_client", first},
-		"unauthorized_client":                  {nil, []tokentest.Fault{oauth(403, "unauthorized_client")}, r, "answered 403 unauthorized_client", both},
-		"401 with an unknown code":             {nil, []tokentest.Fault{oauth(401, canary)}, r, "answered 401", both},
-		"401 with another code":                {nil, []tokentest.Fault{oauth(401, "invalid_request")}, r, "answered 401 invalid_request", both},
-		"invalid_client, then another refusal": {nil, []tokentest.Fault{once(oauth(400, "invalid_client")), oauth(400, "invalid_request")}, r, "answered 400 invalid_client, then answered 400 invalid_request", both},
-		"another refusal, then invalid_client": {nil, []tokentest.Fault{once(oauth(400, "invalid_request")), oauth(400, "invalid_client")}, r, "answered 400 invalid_request, then answered 400 invalid_client", both},
-		"invalid_client, then 503":             {nil, []tokentest.Fault{once(oauth(401, "invalid_client")), answer(503, "", "x")}, r, "answered 401 invalid_client, then answered 503", both},
-		"invalid_client, then HTML":            {nil, []tokentest.Fault{once(oauth(401, "invalid_client")), answer(403, "text/html", html)}, r, "answered 401 invalid_client, then answered 403", both},
-		"invalid_client, then no answer":       {nil, []tokentest.Fault{once(oauth(401, "invalid_client")), {Cut: true}}, r, "answered 401 invalid_client, then could not be reached or gave no HTTP answer", both},
-		"not found":                            {nil, []tokentest.Fault{answer(404, "text/html", html)}, r, "answered 404", first},
-		"not found in the second":              {nil, []tokentest.Fault{once(oauth(400, "invalid_request")), answer(404, "", "x")}, r, "answered 400 invalid_request, then answered 404", both},
-		"a redirect":                           {nil, []tokentest.Fault{{Status: 307, Header: http.Header{"Location": {"https://elsewhere.example.com/"}}}}, r, "answered 307", first},
-		"a redirect with a token":              {nil, []tokentest.Fault{{Status: 302, Header: http.Header{"Location": {"https://elsewhere.example.com/"}}, Body: `{"access_token":"x"}`}}, r, "answered 302", first},
-		"a redirect that is no URL":            {nil, []tokentest.Fault{{Status: 308, Header: http.Header{"Location": {"://" + canary + "%zz"}}}}, r, "answered 308", first},
-		"a redirect to nowhere":                {nil, []tokentest.Fault{{Status: 303}}, r, "answered 303", first},
-
-		"refusals of the request":        {nil, []tokentest.Fault{oauth(400, "invalid_request")}, i, "answered 400 invalid_request", both},
-		"refusals of an unknown kind":    {nil, []tokentest.Fault{oauth(400, "canary_code")}, i, "answered 400", both},
-		"an error of no kind with 401":   {nil, []tokentest.Fault{answer(401, "application/json", `{"error":{"code":"invalid_client"}}`)}, i, "answered 401", both},
-		"an empty error with 401":        {nil, []tokentest.Fault{answer(401, "application/json", `{"error":""}`)}, i, "answered 401", both},
-		"a message with 401":             {nil, []tokentest.Fault{answer(401, "application/json", `{"message":"invalid_client"}`)}, i, "answered 401", both},
-		"401 that is no OAuth error":     {nil, []tokentest.Fault{answer(401, "text/html", "<html>")}, i, "answered 401", both},
-		"401 as a form":                  {nil, []tokentest.Fault{answer(401, "application/x-www-form-urlencoded", "error=invalid_client")}, i, "answered 401", both},
-		"HTML with 400":                  {nil, []tokentest.Fault{answer(400, "text/html", "<html>"+canary)}, i, "answered 400", both},
-		"400, then no answer":            {nil, []tokentest.Fault{once(oauth(400, "invalid_request")), {Cut: true}}, i, "answered 400 invalid_request, then could not be reached or gave no HTTP answer", both},
-		"503":                            {nil, []tokentest.Fault{answer(503, "text/html", html)}, i, "answered 503", first},
-		"500 with a token":               {nil, []tokentest.Fault{answer(500, "application/json", `{"access_token":"x"}`)}, i, "answered 500", first},
-		"429":                            {nil, []tokentest.Fault{oauth(429, "slow_down")}, i, "answered 429 slow_down", first},
-		"405":                            {nil, []tokentest.Fault{answer(405, "", "x")}, i, "answered 405", first},
-		"a cut connection":               {nil, []tokentest.Fault{{Cut: true}}, i, "could not be reached or gave no HTTP answer", first},
-		"a cut answer":                   {nil, []tokentest.Fault{{Status: 200, Body: `{"access_token":"` + token + `"}`, Cut: true}}, i, "could not be reached or gave no HTTP answer", first},
-		"200 of HTML":                    {nil, []tokentest.Fault{answer(200, "text/html", html)}, i, "answered 200 without an access token", first},
-		"200 of HTML that says form":     {nil, []tokentest.Fault{answer(200, "text/plain", html)}, i, "answered 200 without an access token", first},
-		"200 of prose":                   {nil, []tokentest.Fault{answer(200, "text/plain", "no &access_token=x")}, i, "answered 200 without an access token", first},
-		"200 without a token":            {nil, []tokentest.Fault{answer(200, "application/json", `{"token_type":"Bearer"}`)}, i, "answered 200 without an access token", first},
-		"200 with an empty token":        {nil, []tokentest.Fault{answer(200, "application/json", `{"access_token":""}`)}, i, "answered 200 without an access token", first},
-		"200 with a token of no kind":    {nil, []tokentest.Fault{answer(200, "application/json", `{"access_token":{}}`)}, i, "answered 200 without an access token", first},
-		"200 with a token of other case": {nil, []tokentest.Fault{answer(200, "application/json", `{"Access_Token":"x"}`)}, i, "answered 200 without an access token", first},
-		"200 of null":                    {nil, []tokentest.Fault{answer(200, "application/json", `null`)}, i, "answered 200 without an access token", first},
-		"200 with a token and an error":  {nil, []tokentest.Fault{answer(200, "application/json", `{"access_token":"x","error":"server_error"}`)}, i, "answered 200 server_error", first},
-		"a body over the cap":            {nil, []tokentest.Fault{answer(200, "application/json", `{"access_token":"`+strings.Repeat("x", 64<<10)+`"}`)}, i, "answered 200 without an access token", first},
-		"a form over the cap, cut short": {nil, []tokentest.Fault{answer(200, "text/plain", strings.Repeat("x", 64<<10)+"&access_token=x")}, i, "answered 200 without an access token", first},
-
-		"Entra's number": {nil, []tokentest.Fault{answer(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: description `+canary+` AADSTS1"}`)},
-			r, "answered 401 invalid_client AADSTS7000215", both},
-		"what looks like Entra's number": {nil, []tokentest.Fault{answer(401, "application/json", `{"error":"invalid_client","error_description":"XAADSTS1 AADSTS AADSTS12345678901 AADSTSx"}`)},
-			r, "answered 401 invalid_client", both},
+		"a wrong secret": {badClient, badClient, "answered 401 invalid_client", generic},
+		"in two ways":    {say(400, "description"), say(401, `{"ERROR":"Invalid_Client"}`), "answered 400, then 401 invalid_client", generic},
+		"Entra's number": {say(401, `{"error_description":"XAADSTS1 AADSTS12345678901 AADSTS7000215: description"}`), say(400, ""),
+			"answered 401 AADSTS7000215, then 400", generic},
+		"an unknown code":         {say(401, `{"error":"description"}`), say(401, `{"error":"`+canary+`"}`), "answered 401", generic},
+		"a scope":                 {badClient, badScope, "answered 401 invalid_client, then 400 invalid_scope", "Correct scope, or grant it to the client."},
+		"an audience":             {say(400, `{"error":"invalid_target"}`), badClient, "answered 400 invalid_target, then 401 invalid_client", "Correct audience, or grant it to the client."},
+		"no such grant":           {badGrant, badGrant, "answered 400 unauthorized_client", grant},
+		"another URL":             {say(404, ""), say(404, ""), "answered 404", url},
+		"a redirect":              {say(307, `{"access_token":"T"}`), say(307, ""), "answered 307", url},
+		"an error for a token":    {say(200, `{"error":"description"}`), say(200, `{}`), "answered 200 without an access token", generic},
+		"a page":                  {say(200, "<html>a=1&access_token=T"), say(200, "<html>"), "answered 200 without an access token", wall},
+		"throttled":               {say(429, `{"error":"slow_down"}`), say(500, ""), "answered 429 slow_down", wait},
+		"refused, then throttled": {say(401, ""), say(400, `{"x":[{"y":"Rate-Limit hit"}]}`), "answered 401, then 400", wait},
+		"no answer":               {tokentest.Answer{Network: "timeout"}, say(500, ""), "did not answer in time", wait},
+		"a cut connection":        {tokentest.Answer{Network: "cut"}, say(200, `{"access_token":"T"}`), "could not be reached or gave no HTTP answer", wall},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, k := provider(t)
-			if tc.server != nil {
-				tc.server(s)
-			}
-			for _, f := range tc.faults {
-				s.Fail(f)
-			}
-			want := tokencheck.Verdict{Outcome: tc.want, Answered: !strings.Contains(tc.why, "no HTTP answer")}
-			if tc.want != a {
-				want.Why = at + tc.why
-			}
-			if diff := cmp.Diff(want, check(t, k, credential)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			if got := len(s.Calls()); got != tc.calls {
-				t.Errorf("%d calls; want %d", got, tc.calls)
+			synctest.Test(t, func(t *testing.T) {
+				s, k := provider(t)
+				s.Answers = map[tokencheck.Style]tokentest.Answer{tokencheck.Header: tc.header, tokencheck.Body: tc.body}
+				v := check(t, k, credential, "")
+				if v.Why != "idp.example.com "+tc.why || v.Hint != tc.hint {
+					t.Errorf("%+v", v)
+				}
+				time.Sleep(time.Minute) // until the server is done, too
+			})
+		})
+	}
+	for name, tc := range map[string]struct {
+		err  error
+		want tokencheck.Verdict
+	}{
+		"no such host": {&net.DNSError{IsNotFound: true}, tokencheck.Verdict{Outcome: tokencheck.Rejected, Refused: true,
+			Why: "idp.example.com does not exist: its host name is unknown", Hint: "Correct the host in access_token_url."}},
+		"a name server in trouble": {&net.DNSError{Err: canary, IsTemporary: true}, tokencheck.Verdict{Outcome: tokencheck.Inconclusive,
+			Why: "idp.example.com could not be reached or gave no HTTP answer", Hint: wall}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := tokencheck.New(roundTrip(func(*http.Request) (*http.Response, error) { return nil, tc.err }))
+			if diff := cmp.Diff(tc.want, check(t, k, credential, tokencheck.Body)); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}
-	t.Run("a host that does not exist", func(t *testing.T) {
-		s, k := provider(t)
-		c := credential
-		c.AccessTokenURL = "https://gone.example.com:8443/token"
-		want := tokencheck.Verdict{Outcome: r, Why: "the token endpoint at gone.example.com does not exist: its host name is unknown", Answered: true}
-		if diff := cmp.Diff(want, check(t, k, c)); diff != "" || len(s.Calls()) != 0 {
-			t.Error(diff)
-		}
-	})
-	t.Run("a host that is not known just now", func(t *testing.T) {
-		v := check(t, tokencheck.New(roundTrip(func(*http.Request) (*http.Response, error) {
-			return nil, &net.DNSError{Err: "server misbehaving " + canary, IsTemporary: true}
-		})), credential)
-		if v.Outcome != i || v.Answered {
-			t.Errorf("%+v", v)
-		}
-	})
 }
 
-func TestStyleThatWorkedIsRemembered(t *testing.T) {
-	s, k := provider(t)
-	styles := func() (all []tokentest.Style) {
-		for _, c := range s.Calls() {
-			all = append(all, c.Style)
-			if c.ClientID != "payments" || c.Scope != credential.Scope || c.Audience != credential.Audience {
-				t.Errorf("asked %+v", c)
-			}
-		}
-		s.ResetCalls()
-		return all
-	}
-	const header, params = tokentest.Header, tokentest.Params
-	elsewhere := credential
-	elsewhere.AccessTokenURL += "?tenant=2"
-	for _, step := range []struct {
-		name   string
-		server tokentest.Style
-		c      tokencheck.Credential
-		want   []tokentest.Style
+func TestWhiteSpaceIsSaid(t *testing.T) {
+	const off, url = "Take the white space off, unless it belongs there.", "Check that access_token_url is the token endpoint."
+	for _, tc := range []struct {
+		id, secret string
+		status     int
+		said, hint string
 	}{
-		{"tried one after the other", params, credential, []tokentest.Style{header, params}},
-		{"the second first", params, credential, []tokentest.Style{params}},
-		{"not for another URL", params, elsewhere, []tokentest.Style{header, params}},
-		{"the other when it fails", header, credential, []tokentest.Style{params, header}},
-		{"that one from then on", header, credential, []tokentest.Style{header}},
+		{"payments", canary, 401, "", "Check that the identity provider knows the new client secret."},
+		{"payments", canary + "\u00a0", 401, " (there is white space around client_secret)", off},
+		{" payments", canary, 401, " (there is white space around client_id)", off},
+		{" payments", canary, 404, " (there is white space around client_id)", url},
+		{" payments", canary, 503, "", "Wait: it is tried again."}, // which says nothing of the credential
 	} {
-		s.Style = step.server
-		if v := check(t, k, step.c); v.Outcome != tokencheck.Accepted {
-			t.Errorf("%s: %+v", step.name, v)
+		s, k := provider(t)
+		s.Answers = map[tokencheck.Style]tokentest.Answer{tokencheck.Header: {Status: tc.status}}
+		c := credential
+		c.ClientID, c.ClientSecret = tc.id, sensitive.New(tc.secret)
+		v := check(t, k, c, "")
+		if v.Why != fmt.Sprintf("idp.example.com answered %d%s", tc.status, tc.said) || v.Hint != tc.hint {
+			t.Errorf("%+v", v)
 		}
-		if diff := cmp.Diff(step.want, styles()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", step.name, diff)
-		}
+	}
+}
+
+func TestPlainIsKnownWhereItDoesNotDiffer(t *testing.T) {
+	s, k := provider(t)
+	s.Answers = map[tokencheck.Style]tokentest.Answer{tokencheck.Header: {Status: 401}, tokencheck.Body: {Status: 503}}
+	c := credential
+	c.ClientSecret = sensitive.New("canary")
+	if v := check(t, k, c, tokencheck.Plain); v.Outcome != tokencheck.Rejected {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestAttempts: which styles are tried, in which order, with what.
+func TestAttempts(t *testing.T) {
+	const header, body, plain = tokencheck.Header, tokencheck.Body, tokencheck.Plain
+	type styles = []tokencheck.Style
+	for name, tc := range map[string]struct {
+		id, secret string
+		honours    tokencheck.Style // "" = none
+		known      tokencheck.Style
+		want       styles
+	}{
+		"the header first":                     {"payments", canary, header, "", styles{header}},
+		"then the body":                        {"payments", canary, body, "", styles{header, body}},
+		"then plain":                           {"payments", canary, plain, "", styles{header, body, plain}},
+		"not plain where it does not differ":   {"payments", "canary", "", "", styles{header, body}},
+		"nor with a colon in the id":           {"pay:ments", canary, "", "", styles{header, body}},
+		"plain for the id's sake":              {"pay ments", "canary", plain, "", styles{header, body, plain}},
+		"the known one first":                  {"payments", canary, body, body, styles{body}},
+		"the known one first, then the others": {"payments", canary, plain, body, styles{body, header, plain}},
+		"plain known":                          {"payments", canary, "", plain, styles{plain, header, body}},
+		"plain known, and it does not differ":  {"payments", "canary", header, plain, styles{header}},
+		"something else known":                 {"payments", "canary", header, "x", styles{header}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, k := provider(t)
+			s.Style = tc.honours
+			if tc.honours != "" {
+				s.Allow(tc.id, tc.secret)
+			} else {
+				s.Revoke(tc.id, tc.secret)
+			}
+			c := credential
+			c.ClientID, c.ClientSecret = tc.id, sensitive.New(tc.secret)
+			if v := check(t, k, c, tc.known); v.Via != tc.honours {
+				t.Errorf("%+v", v)
+			}
+			var got styles
+			for _, call := range s.Calls() {
+				got = append(got, call.Style)
+				if call.ClientID != tc.id || call.Scope != c.Scope || call.Audience != c.Audience {
+					t.Errorf("asked %+v", call)
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("tried %q; want %q", got, tc.want)
+			}
+		})
 	}
 }
 
@@ -226,16 +244,16 @@ func TestTimeOfACheck(t *testing.T) {
 		want          tokencheck.Outcome
 	}{
 		"two answers just in time": {2500*time.Millisecond - 1, 5*time.Second - 2, tokencheck.Accepted},
-		"the second too late":      {2500*time.Millisecond + 1, 5 * time.Second, tokencheck.Rejected},
+		"the second too late":      {2500*time.Millisecond + 1, 5 * time.Second, tokencheck.Inconclusive},
 		"the first too late":       {5*time.Second + 1, 5 * time.Second, tokencheck.Inconclusive},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, k := provider(t)
-				s.Latency, s.Style = tc.latency, tokentest.Params
+				s.Latency, s.Style = tc.latency, tokencheck.Body
 				began := time.Now()
-				v := check(t, k, credential)
-				if took := time.Since(began); v.Outcome != tc.want || took != tc.took || v.Answered != (v.Why == "") || tc.want != tokencheck.Accepted && !strings.HasSuffix(v.Why, "did not answer in time") {
+				v := check(t, k, credential, "")
+				if took := time.Since(began); v.Outcome != tc.want || took != tc.took {
 					t.Errorf("%+v after %v", v, took)
 				}
 				time.Sleep(time.Minute) // until the server is done, too
@@ -248,35 +266,78 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// FuzzAnswers: nothing is accepted but a 2xx with an access token and no error, and no words but ours come out.
+// TestReading: the borders between a token, a refusal and no verdict.
+func TestReading(t *testing.T) {
+	const a, r, i = tokencheck.Accepted, tokencheck.Rejected, tokencheck.Inconclusive
+	for status, wants := range map[int]map[string]tokencheck.Outcome{
+		200: {
+			"\ufeff\n" + `{"access_token":"T"}` + "\n": a, `{"access_token":"T","error":[]}`: a, `{"access_token":"T","error":{}}`: a,
+			`{"access_token":"T","error":false}`: a, `{"access_token":"T","message":"temporary"}`: a, `{"access_token":"T","errorCode":"x"}`: a,
+			`{"access_token":"T","ERROR":"x"}`: r, `{"access_token":"T","error":true}`: r, `{"access_token":"a\tb"}`: r, `{"Access_Token":"T"}`: r,
+			`[{"access_token":"T"}]`: r, `"T"`: r, `{"access_token":"","error":"temporarily_unavailable"}`: i, `{"access_token":"T"}x`: i,
+			"token_type=bearer&access_token=T\n": a, "access_token=T&error=": a, "access_token=T&error=0": a, "access_token=T&error=null": a, "access_token=T&error=x": r,
+			"access_token=&a=b": r, "access_token=a+b": r, "a&access_token=T": i, "no =1&access_token=T": i, "<a=1&access_token=T": i, "e.y.J": i, "OK": i, "%zz=1": i,
+			`{"access_token":"` + strings.Repeat("x", 64<<10) + `"}`: i,
+		},
+		403: {
+			`{"ERRORCODE":"Invalid_Client"}`: r, "error=access_denied&error_description=no+such+client": r, `{"error":"slow_down"}`: i, `{"error":"server_error"}`: r,
+			`{"error":{"code":"invalid_client"}}`: i, `{"code":"invalid_client"}`: i, `{"error":"invalid_client_secret"}`: i, "invalid_client": i, "": i,
+		},
+		401: {
+			`{"a":[{"b":"Please SLOW-DOWN"}]}`: i, `{"error":"x","error_description":"temporarily\u0020locked"}`: i, `["throttled"]`: i,
+			`"too\u00a0many requests"`: i, `"too\nmany requests"`: i, `{"TooManyRequestsException":{}}`: i, "error=x&error_description=Too+many+requests": i, "error=x&error_description=Too many": i,
+			`{"a":"too","b":"much"}`: r, `{"a":"rate -limit"}`: r, "<p>Too many requests": r, "Too many requests": r,
+			`{"a":"(AADSTS53003)"}`: i, `{"a":"AADSTS530034"}`: r, `{"a":"AADSTS65001: AADSTS53003"}`: i,
+		},
+		302: {"": r, `{"error":"slow_down"}`: i}, 418: {"": r}, 501: {`{"access_token":"T"}`: i},
+	} {
+		for body, want := range wants {
+			s, k := provider(t)
+			s.Answers = map[tokencheck.Style]tokentest.Answer{tokencheck.Header: {Status: status, ContentType: "text/html", Body: body}}
+			if v := check(t, k, credential, ""); v.Outcome != want || v.Refused != (want == r) {
+				t.Errorf("%d %.80q: %+v; want %s", status, body, v, want)
+			}
+		}
+	}
+}
+
+func TestWhatAProviderRepeatsIsNoPassingTrouble(t *testing.T) {
+	for body, want := range map[string]tokencheck.Outcome{
+		`{"error":"invalid_scope","error_description":"no rate_limits for slow-down"}`: tokencheck.Rejected,
+		`{"error":"invalid_scope","error_description":"rate limited for slow-down"}`:   tokencheck.Inconclusive,
+	} {
+		s, k := provider(t)
+		s.Answers = map[tokencheck.Style]tokentest.Answer{tokencheck.Header: {Status: 400, Body: body}}
+		c := credential
+		c.ClientID, c.Scope = "slow-down", "read rate_limits"
+		if v := check(t, k, c, ""); v.Outcome != want {
+			t.Errorf("%s: %+v", body, v)
+		}
+	}
+}
+
+// FuzzAnswers: nothing is accepted but a 2xx with an access token in its body, and no words but ours come out.
 func FuzzAnswers(f *testing.F) {
-	f.Add(uint16(100), "application/json", []byte(`{"access_token":"x"}`))
-	f.Add(uint16(300), "application/json;charset=utf-8", []byte(`{"error":"invalid_client","error_description":"AADSTS7000215: x"}`))
-	f.Add(uint16(100), "text/plain", []byte(`access_token=x&error=server_error`))
-	f.Add(uint16(202), "text/html", []byte(`<html>`))
-	f.Add(uint16(104), "", []byte(`{"error":"AADSTS1","access_token":null}`))
-	ours := regexp.MustCompile(`^the token endpoint at idp\.example\.com answered \d+( without an access token|( [a-z]+(_[a-z]+)*)?( AADSTS[0-9]{1,10})?)$`)
-	f.Fuzz(func(t *testing.T, status uint16, media string, body []byte) {
-		if status%900 == 1 {
-			return // 101 is another protocol, and no answer
+	f.Add(uint16(100), []byte(`{"access_token":"x"}`))
+	f.Add(uint16(300), []byte(`{"error":"invalid_client","error_description":"AADSTS7000215: x"}`))
+	f.Add(uint16(100), []byte(`access_token=x&error=server_error`))
+	f.Add(uint16(202), []byte(`<html>`))
+	f.Add(uint16(104), []byte("\ufeff"+`{"errorCode":"AADSTS1","access_token":null}`))
+	f.Add(uint16(300), []byte(`[[{"a":{"b":"too many"}}]]`))
+	f.Fuzz(func(t *testing.T, status uint16, body []byte) {
+		code := int(status%900) + 100
+		if code == http.StatusSwitchingProtocols {
+			return // another protocol, and no answer
 		}
 		v := tokencheck.New(roundTrip(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: int(status%900) + 100, Header: http.Header{"Content-Type": {media}}, Body: io.NopCloser(strings.NewReader(string(body))), Request: r}, nil
-		})).Check(context.Background(), credential)
-		if v.Outcome != tokencheck.Accepted {
-			if !ours.MatchString(v.Why) || !v.Answered {
-				t.Fatalf("%+v", v)
-			}
-			return
+			return &http.Response{StatusCode: code, Body: io.NopCloser(strings.NewReader(string(body))), Request: r}, nil
+		})).Check(context.Background(), credential, "")
+		named := strings.Contains(string(body), "access") || strings.ContainsAny(string(body), `\%`) // or its name is escaped
+		if v.Outcome == tokencheck.Accepted && (code/100 != 2 || !named) {
+			t.Fatalf("accepted %d %q", code, body)
 		}
-		var doc map[string]any
-		form, _ := url.ParseQuery(strings.TrimSpace(string(body)))
-		_ = json.Unmarshal(body, &doc)
-		issued, _ := doc["access_token"].(string)
-		refused, _ := doc["error"].(string)
-		inJSON := issued != "" && refused == ""
-		if status%900/100 != 1 || !inJSON && (form.Get("access_token") == "" || form.Get("error") != "") {
-			t.Fatalf("accepted %d %q", status, body)
+		if v.Outcome != tokencheck.Accepted && (!ours.MatchString(v.Why) || v.Outcome == tokencheck.Rejected && code/100 == 5) {
+			t.Fatalf("%d %q: %+v", code, body, v)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,6 +67,23 @@ func (s *System) RevokeAction(ctx context.Context, action string) (restore func(
 		}
 	}
 	return restore, nil
+}
+
+// RelaxRole does to the role's policies what ForEmulator does to a template: a
+// deployment by somebody else left them as they are on AWS.
+func (s *System) RelaxRole(ctx context.Context) error {
+	policies, err := s.rolePolicies(ctx)
+	if err != nil {
+		return err
+	}
+	for name, document := range policies {
+		if relaxed := relax(document); !bytes.Equal(relaxed, document) {
+			if err := s.putRolePolicy(ctx, name, relaxed); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // AllowedActions returns every action that the function's role allows, sorted.

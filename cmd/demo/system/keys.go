@@ -6,13 +6,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 )
+
+const keySecretName = "demo/datadog-keys"
 
 // DatadogKeys returns every key that Datadog accepts or did accept.
 func (s *System) DatadogKeys() []string { return slices.Clone(s.keys) }
+
+// KeySecret is the value of a secret of the keys that Datadog accepts.
+func (s *System) KeySecret() string { return keySecret(s.keys[len(s.keys)-2:]) }
 
 // RotateDatadogKeys has Datadog accept other keys, and none before them, and
 // stores these.
@@ -26,16 +34,31 @@ func (s *System) RotateDatadogKeys(ctx context.Context) error {
 	return err
 }
 
-// createKeySecret stores Datadog's first keys.
-func (s *System) createKeySecret(ctx context.Context) error {
+// organisation is Datadog's UUID of it.
+const organisation = "0b5c1f3e-8d2a-4c6b-9e7f-1a2b3c4d5e6f"
+
+// datadogParameters are the template's parameters for Datadog's API and for the
+// credentials that open it: none, or keys in a secret that it stores.
+func (s *System) datadogParameters(ctx context.Context, keyless bool) (map[string]string, error) {
+	if keyless {
+		return map[string]string{"DdApiUrl": s.DatadogURL, "DdOrgUuid": organisation}, nil
+	}
 	created, err := s.SecretsManager().CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name: aws.String("demo/datadog-keys"), SecretString: aws.String(keySecret(s.keys)),
+		Name: aws.String(keySecretName), SecretString: aws.String(keySecret(s.keys)),
 	})
 	if err != nil {
-		return fmt.Errorf("create the secret of Datadog's keys: %w", err)
+		return nil, fmt.Errorf("create the secret of Datadog's keys: %w", err)
 	}
 	s.KeySecretARN = *created.ARN
-	return nil
+	return map[string]string{"DdApiUrl": s.DatadogURL, "DdApiKeySecretArn": s.KeySecretARN}, nil
+}
+
+// federate has Datadog accept the function's role, of which it asks the emulator
+// as the real one asks AWS.
+func (s *System) federate() {
+	sessions := strings.NewReplacer(":iam:", ":sts:", ":role/", ":assumed-role/").Replace(s.function.Role) + "/*"
+	s.Datadog.Federate(datadogtest.Federation{
+		OrgUUID: organisation, ARN: sessions, CallerIdentity: datadogtest.SendTo(s.Endpoint())})
 }
 
 // newKeys makes up an API key and an application key.

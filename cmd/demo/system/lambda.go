@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -63,11 +64,19 @@ func (s *System) SetEnvironment(ctx context.Context, changes map[string]string) 
 	return func(ctx context.Context) error { return put(ctx, before) }, put(ctx, after)
 }
 
+// LabelEvent is what EventBridge sends when a label of a secret moved.
+func LabelEvent(name, arn, label string, moved time.Time) map[string]any {
+	return map[string]any{
+		"version": "0", "id": rand.Text(), "source": "aws.secretsmanager", "detail-type": "Secret Label Updated",
+		"account": Account, "region": Region, "time": moved.UTC().Format(time.RFC3339),
+		"resources": []string{arn}, "detail": map[string]any{"name": name, "labelUpdated": label},
+	}
+}
+
 // Flush has the function do nothing. The emulator keeps back what a function logs
 // late until its next invocation.
 func (s *System) Flush(ctx context.Context) error {
-	_, _, err := s.Invoke(ctx, map[string]any{"source": "aws.secretsmanager", "detail-type": "Secret Label Updated",
-		"resources": []string{s.KeySecretARN}, "detail": map[string]string{"labelUpdated": "AWSPENDING"}}, false)
+	_, _, err := s.Invoke(ctx, LabelEvent(keySecretName, s.KeySecretARN, "AWSPENDING", time.Now()), false)
 	return err
 }
 

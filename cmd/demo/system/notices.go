@@ -10,19 +10,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Notice is a message of the topic that the stack has as AlarmTopicArn, as a
-// subscriber gets it.
+// Notice is a message of the stack's topic, as a subscriber gets it.
 type Notice struct{ Message string }
 
-// Summary is what a notice of the function's result says behind account and
-// region, "" of any other notice.
+// Summary is what a notice of the function's result says between account and
+// region, and the link to the dashboard; "" of any other notice.
 func (n Notice) Summary() string {
 	var text string
 	if json.Unmarshal([]byte(n.Message), &text) != nil { // it is sent as a JSON string
 		return ""
 	}
 	summary, found := strings.CutPrefix(text, Account+" "+Region+": ")
-	if !found {
+	summary, _, linked := strings.Cut(summary, " https://console.aws.amazon.com/cloudwatch/")
+	if !found || !linked {
 		return ""
 	}
 	return summary
@@ -30,7 +30,7 @@ func (n Notice) Summary() string {
 
 // Notified reports whether a notice tells of the result.
 func (r Result) Notified() bool {
-	return r.Outcome == "failed" || r.Recovered != nil || r.Outcome == "created" && r.Trigger.Type == "reconcile"
+	return r.Outcome == "failed" || r.Recovered != nil || r.Outcome == "created" || r.Outcome == "adopted"
 }
 
 // WaitNotice returns the first notice that matches, waiting for it until ctx
@@ -46,25 +46,17 @@ func (s *System) WaitNotice(ctx context.Context, match func(Notice) bool) (Notic
 // Notices returns the notices up to now, in order of arrival.
 func (s *System) Notices(ctx context.Context) ([]Notice, error) { return s.notices.all(ctx) }
 
-// createTopic creates a topic for alarms and notices, with the policy that the
-// template asks for, and a queue that subscribes to it.
-func createTopic(ctx context.Context, cfg aws.Config) (topicARN string, _ *queue[Notice], err error) {
-	const name = "on-call"
-	topicARN = "arn:aws:sns:" + Region + ":" + Account + ":" + name
-	topic := url.Values{"Name": {name}, "Attributes.entry.1.key": {"Policy"}, "Attributes.entry.1.value": {
-		policy("sns:Publish", topicARN, "cloudwatch.amazonaws.com", "events.amazonaws.com")}}
-	if err := callQuery(ctx, cfg, "sns", "2010-03-31", "CreateTopic", topic, nil); err != nil {
-		return "", nil, err
-	}
+// subscribeNotices subscribes a queue of its own to the stack's topic.
+func subscribeNotices(ctx context.Context, cfg aws.Config, topicARN string) (*queue[Notice], error) {
 	queueURL, queueARN, err := createQueue(ctx, cfg, "notices", "sns.amazonaws.com")
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	subscription := url.Values{"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN}}
 	if err := callQuery(ctx, cfg, "sns", "2010-03-31", "Subscribe", subscription, nil); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	return topicARN, &queue[Notice]{cfg: cfg, url: queueURL}, nil
+	return &queue[Notice]{cfg: cfg, url: queueURL}, nil
 }
 
 // policy is a resource's policy that lets services do one action.

@@ -15,7 +15,7 @@ import (
 func (s *System) DeploySample(ctx context.Context, name, template string, parameters map[string]string) (map[string]string, error) {
 	in := url.Values{"StackName": {name}, "TemplateBody": {template}, "Capabilities.member.1": {"CAPABILITY_IAM"}}
 	for key, value := range parameters {
-		n := fmt.Sprint("Parameters.member.", len(in)-2) // from 1
+		n := fmt.Sprint("Parameters.member.", len(in)/2) // from 1: three other members, and two of each before
 		in.Set(n+".ParameterKey", key)
 		in.Set(n+".ParameterValue", value)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"golang.org/x/sync/errgroup"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
@@ -28,6 +29,11 @@ type Options struct {
 	Log       io.Writer              // what is being done, line by line; nil = not told
 	Before    func(*System) []Stored // secrets that are there before all else; the system has its stand-ins by then; nil = none
 	Overrides map[string]string      // template parameters, over this package's own choice; results are read from the default bus
+
+	Keyless bool // Datadog accepts the function's role in place of keys
+
+	// Meanwhile runs while the stack is deployed: the system has its stand-ins and the emulator. nil = nothing.
+	Meanwhile func(context.Context, *System) error
 
 	// Deploy deploys the stack with programs in the environment env. nil = SAM
 	// builds and deploys the source.
@@ -95,48 +101,53 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	s.cfg = admin(emulator.url)
 
 	say("Deploying the stack: some twenty seconds")
-	if err := s.createKeySecret(ctx); err != nil {
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return s.deploy(ctx, root, tmp, o) })
+	if o.Meanwhile != nil {
+		work.Go(func() error { return o.Meanwhile(ctx, s) })
+	}
+	if err := work.Wait(); err != nil {
 		return nil, err
 	}
-	topicARN, notices, err := createTopic(ctx, s.cfg)
+	return s, nil
+}
+
+// deploy deploys the stack, and listens to what it publishes.
+func (s *System) deploy(ctx context.Context, root, tmp string, o Options) (err error) {
+	parameters, err := s.datadogParameters(ctx, o.Keyless)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.notices = notices
-	parameters := map[string]string{
-		"DdApiKeySecretArn":      s.KeySecretARN,
-		"DdApiUrl":               s.DatadogURL,
-		"AlarmTopicArn":          topicARN,
-		"EnableRotationFunction": "true",
-		"LogLevel":               "debug",
-	}
+	parameters["EnableRotationFunction"] = "true"
+	parameters["LogLevel"] = "debug"
 	maps.Copy(parameters, o.Overrides)
-	if o.Deploy == nil {
-		template, err := build(ctx, root, s.bin, s.Folder, tmp)
-		if err != nil {
-			return nil, err
-		}
-		s.Stack, err = deploy(ctx, root, s.bin, s.Folder, template, s.cfg, parameters)
-		if err != nil {
-			return nil, err
-		}
+
+	if o.Deploy != nil {
+		err = o.Deploy(ctx, awsEnv(s.bin, s.Endpoint()), parameters)
 	} else {
-		if err := o.Deploy(ctx, awsEnv(s.bin, *s.cfg.BaseEndpoint), parameters); err != nil {
-			return nil, err
-		}
-		if s.Stack, err = describeStack(ctx, s.cfg); err != nil {
-			return nil, err
-		}
+		err = buildAndDeploy(ctx, root, s.bin, s.Folder, tmp, s.cfg, parameters)
+	}
+	if err != nil {
+		return err
+	}
+	if s.Stack, err = describeStack(ctx, s.cfg); err != nil {
+		return err
 	}
 	if s.function, err = describeFunction(ctx, s.cfg, s.Stack.FunctionName); err != nil {
-		return nil, err
+		return err
+	}
+	if o.Keyless {
+		s.federate()
 	}
 	s.stops = append(s.stops, s.SaveLogs)
 	if s.events, err = subscribe(ctx, s.cfg); err != nil {
-		return nil, err
+		return err
+	}
+	if s.notices, err = subscribeNotices(ctx, s.cfg, s.Stack.AlarmTopicARN); err != nil {
+		return err
 	}
 	s.failures = &queue[FailedInvocation]{cfg: s.cfg, url: s.Stack.FailureQueueURL}
-	return s, nil
+	return nil
 }
 
 // Stop ends everything that Start started. The logs stay.

@@ -20,6 +20,12 @@ const requirements = "cmd/demo/requirements.txt"
 // or with another one, the environment is half made or out of date, and made anew.
 func tools(ctx context.Context, root, logs string, say func(string, ...any)) (bin string, err error) {
 	home := filepath.Join(root, ".tools")
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return "", err
+	}
+	if home, err = filepath.EvalSymlinks(home); err != nil { // several clones may share one
+		return "", err
+	}
 	venv := filepath.Join(home, "venv")
 	stamp := filepath.Join(venv, "installed.txt")
 
@@ -28,9 +34,6 @@ func tools(ctx context.Context, root, logs string, say func(string, ...any)) (bi
 		return "", err
 	}
 	made := append([]byte("# in "+venv+"\n"), pins...)
-	if err := os.MkdirAll(home, 0o755); err != nil {
-		return "", err
-	}
 	unlock, err := lock(ctx, filepath.Join(home, "lock"), say)
 	if err != nil {
 		return "", err

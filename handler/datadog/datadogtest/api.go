@@ -7,10 +7,18 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"datadog-webhook-auth-sync/handler/standin"
+)
+
+// The paths of the API. One auth method is at MethodPath + "/" + its id; at TokenPath an AWS identity is exchanged.
+const (
+	ListPath   = "/api/v2/integration/webhooks/configuration/auth-method"
+	MethodPath = ListPath + "/oauth2-client-credentials"
+	TokenPath  = "/api/v2/delegated-token"
 )
 
 const (
@@ -19,16 +27,17 @@ const (
 	credentialType = "webhooks-auth-method-oauth2-client-credentials"
 )
 
-// known tells whether a call is part of the API, and the auth method's id in
-// its path.
-func known(r *http.Request) (id string, ok bool) {
+type object = map[string]any
+
+// route tells whether a call is part of the API, and the auth method's id in its path.
+func route(r *http.Request) (id string, known bool) {
 	id, one := strings.CutPrefix(r.URL.Path, MethodPath+"/")
 	switch {
 	case r.URL.Path == ListPath:
 		return "", r.Method == http.MethodGet && (r.URL.RawQuery == "" || r.URL.RawQuery == "include="+protocol)
 	case r.URL.RawQuery != "":
 		return "", false
-	case r.URL.Path == MethodPath:
+	case r.URL.Path == MethodPath, r.URL.Path == TokenPath:
 		return "", r.Method == http.MethodPost
 	case one && id != "" && !strings.Contains(id, "/"):
 		return id, slices.Contains([]string{http.MethodGet, http.MethodPatch, http.MethodDelete}, r.Method)
@@ -36,12 +45,17 @@ func known(r *http.Request) (id string, ok bool) {
 	return "", false
 }
 
-// act answers a known call. The lock is held.
+// act answers a known call.
 func (s *Server) act(call *Call, r *http.Request, id string, body []byte) standin.Reply {
-	if r.Header.Get("DD-API-KEY") != s.apiKey || r.Header.Get("DD-APPLICATION-KEY") != s.appKey {
+	if r.URL.Path == TokenPath {
+		return s.exchange(r, body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.authenticated(r.Header) {
 		return refuse(http.StatusForbidden, "Forbidden")
 	}
-	if id == "" && r.Method == http.MethodGet {
+	if r.URL.Path == ListPath {
 		return s.list(r.URL.RawQuery != "")
 	}
 	if r.Method == http.MethodPost {
@@ -59,20 +73,32 @@ func (s *Server) act(call *Call, r *http.Request, id string, body []byte) standi
 		call.Committed = true
 		return standin.Reply{Status: http.StatusNoContent}
 	default:
-		return standin.JSON(http.StatusOK, map[string]any{"data": resourceOf(m)})
+		return standin.JSON(http.StatusOK, object{"data": m.shown()})
 	}
 }
 
+// authenticated reports whether a call has both keys, or a token without keys.
+func (s *Server) authenticated(h http.Header) bool {
+	api, app, authorization := h.Get("DD-API-KEY"), h.Get("DD-APPLICATION-KEY"), h.Get("Authorization")
+	token, isToken := strings.CutPrefix(authorization, "Bearer ")
+	switch {
+	case authorization == "":
+		return api == s.apiKey && app == s.appKey
+	case !isToken || api+app != "":
+		return false
+	}
+	return token != "" && token == s.accessToken || time.Now().Before(s.tokens[token])
+}
+
 func (s *Server) list(include bool) standin.Reply {
-	type object = map[string]any
-	data, included := []object{}, []resource{}
+	data, included := []object{}, []object{}
 	for _, m := range s.sorted() {
 		data = append(data, object{
 			"id": m.ID, "type": listType,
 			"attributes":    object{"protocol": protocol},
 			"relationships": object{protocol: object{"data": object{"id": m.ID, "type": credentialType}}},
 		})
-		included = append(included, resourceOf(m))
+		included = append(included, m.shown())
 	}
 	if !include {
 		return standin.JSON(http.StatusOK, object{"data": data})
@@ -80,8 +106,7 @@ func (s *Server) list(include bool) standin.Reply {
 	return standin.JSON(http.StatusOK, object{"data": data, "included": included})
 }
 
-// write lays the body's attributes over m and keeps the result, if it is whole
-// and its name is free.
+// write lays the body's attributes over m and keeps the result, if it is whole and its name is free.
 func (s *Server) write(call *Call, m AuthMethod, body []byte, status int) standin.Reply {
 	attributes, err := decode(body)
 	call.Attributes = slices.Sorted(maps.Keys(attributes))
@@ -96,11 +121,10 @@ func (s *Server) write(call *Call, m AuthMethod, body []byte, status int) standi
 	}
 	s.methods[m.ID] = m
 	call.Committed = true
-	return standin.JSON(status, map[string]any{"data": resourceOf(m)})
+	return standin.JSON(status, object{"data": m.shown()})
 }
 
-// decode returns a request's attributes. Its names are case-sensitive, which
-// encoding/json's structs are not.
+// decode returns a request's attributes. Its names are case-sensitive, which encoding/json's structs are not.
 func decode(body []byte) (map[string]json.RawMessage, error) {
 	var doc, data, attributes map[string]json.RawMessage
 	var typ string
@@ -117,8 +141,8 @@ func decode(body []byte) (map[string]json.RawMessage, error) {
 	return attributes, nil
 }
 
-// set lays attributes over m. Stricter than documented: an attribute that
-// Datadog does not describe is an error, and so is an empty required one.
+// set lays attributes over m. Stricter than documented: an attribute that Datadog does not describe is an error, and so is
+// an empty required one.
 func (m *AuthMethod) set(attributes map[string]json.RawMessage) error {
 	required := map[string]*string{
 		"name": &m.Name, "access_token_url": &m.AccessTokenURL,
@@ -144,35 +168,18 @@ func (m *AuthMethod) set(attributes map[string]json.RawMessage) error {
 	return nil
 }
 
-// resource is an auth method as answers show it: without its secret.
-type resource struct {
-	ID         string `json:"id"`
-	Type       string `json:"type"`
-	Attributes struct {
-		AccessTokenURL string  `json:"access_token_url"`
-		Audience       *string `json:"audience"`
-		ClientID       string  `json:"client_id"`
-		Name           string  `json:"name"`
-		Protocol       string  `json:"protocol"`
-		Scope          *string `json:"scope"`
-	} `json:"attributes"`
-}
-
-func resourceOf(m AuthMethod) resource {
-	r := resource{ID: m.ID, Type: credentialType}
-	a := &r.Attributes
-	a.AccessTokenURL, a.Audience, a.ClientID = m.AccessTokenURL, m.Audience, m.ClientID
-	a.Name, a.Protocol, a.Scope = m.Name, protocol, m.Scope
-	return r
+// shown is an auth method as answers show it: without its secret.
+func (m AuthMethod) shown() object {
+	return object{"id": m.ID, "type": credentialType, "attributes": object{"access_token_url": m.AccessTokenURL,
+		"audience": m.Audience, "client_id": m.ClientID, "name": m.Name, "protocol": protocol, "scope": m.Scope}}
 }
 
 func refuse(status int, errors ...string) standin.Reply {
-	return standin.JSON(status, map[string]any{"errors": errors})
+	return standin.JSON(status, object{"errors": errors})
 }
 
-// Throttled is a 429 with Datadog's headers for the next call: "reset" is
-// X-RateLimit-Reset, in seconds; some endpoints give a Unix time.
-// https://docs.datadoghq.com/api/latest/rate-limits/
+// Throttled is a 429 with Datadog's headers for the next call: "reset" is X-RateLimit-Reset, in seconds; some endpoints
+// give a Unix time. https://docs.datadoghq.com/api/latest/rate-limits/
 func Throttled(reset int64) Fault {
 	return Fault{Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{
 		"X-Ratelimit-Limit":     {"100"},

@@ -1,10 +1,7 @@
-// Package datadogtest stands in for the part of Datadog's API that keeps the
-// OAuth2 client credentials auth methods of the Webhooks integration:
-// https://docs.datadoghq.com/api/latest/webhooks-integration/
+// Package datadogtest stands in for the part of Datadog's API that keeps the OAuth2 client credentials auth methods of the
+// Webhooks integration: https://docs.datadoghq.com/api/latest/webhooks-integration/
 //
-// It remembers what was put, records every call, injects faults, and refuses
-// loudly what it does not know. Package conformance holds it to the documented
-// behaviour.
+// It remembers what was put, records every call, injects faults, and refuses loudly what it does not know.
 package datadogtest
 
 import (
@@ -21,20 +18,13 @@ import (
 	"datadog-webhook-auth-sync/handler/standin"
 )
 
-// The two paths of the API. One auth method is at MethodPath + "/" + its id.
-const (
-	ListPath   = "/api/v2/integration/webhooks/configuration/auth-method"
-	MethodPath = ListPath + "/oauth2-client-credentials"
-)
-
 // AuthMethod is one auth method as Datadog keeps it, its secret included.
 type AuthMethod struct {
 	ID, Name, AccessTokenURL, ClientID, ClientSecret string
 	Audience, Scope                                  *string // nil = null
 }
 
-// Call is one request that came in. It holds no header and no value from the
-// body.
+// Call is one request that came in. It holds no header and no value from the body.
 type Call struct {
 	N                   int // 1 for the first since New or ResetCalls
 	Method, Path, Query string
@@ -48,22 +38,24 @@ type Fault = standin.Fault
 
 // Server is the stand-in, an http.Handler that is safe for concurrent use.
 type Server struct {
-	// Latency is how long a call takes; it takes effect half-way. Set it before
-	// the first call.
+	// Latency is how long a call takes; it takes effect half-way. Set it before the first call.
 	Latency time.Duration
 
 	faults standin.Faults
 
 	mu             sync.Mutex
 	apiKey, appKey string
+	accessToken    string // of a service account; empty: none
+	federation     Federation
+	tokens         map[string]time.Time  // given in exchange → when they end
 	methods        map[string]AuthMethod // by id
 	calls          []*Call
-	unknown        []*Call
+	unknown        []Call
 }
 
 // New is a server without auth methods that accepts these two keys.
 func New(apiKey, appKey string) *Server {
-	return &Server{apiKey: apiKey, appKey: appKey, methods: map[string]AuthMethod{}}
+	return &Server{apiKey: apiKey, appKey: appKey, tokens: map[string]time.Time{}, methods: map[string]AuthMethod{}}
 }
 
 // SetKeys changes the keys that are accepted, as a key rotation does.
@@ -71,6 +63,13 @@ func (s *Server) SetKeys(apiKey, appKey string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.apiKey, s.appKey = apiKey, appKey
+}
+
+// SetAccessToken changes the service access token that is accepted beside the keys.
+func (s *Server) SetAccessToken(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accessToken = token
 }
 
 // AuthMethods returns all auth methods, sorted by name.
@@ -92,9 +91,8 @@ func (s *Server) Get(id string) (AuthMethod, bool) {
 	return m, ok
 }
 
-// Put creates or replaces an auth method as an edit in Datadog's UI would, and
-// returns it. An empty ID gets a new one. It panics when another auth method
-// has the name.
+// Put creates or replaces an auth method as an edit in Datadog's UI would, and returns it. An empty ID gets a new one. It
+// panics when another auth method has the name.
 func (s *Server) Put(m AuthMethod) AuthMethod {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,34 +121,28 @@ func (s *Server) Delete(id string) {
 	delete(s.methods, id)
 }
 
-// Fail puts a fault in force, behind those that are. A status of 400 or more
-// without a Body is answered with {"errors": ["<its text>"]}.
+// Fail puts a fault in force, behind those that are. A status of 400 or more without a Body is answered with
+// {"errors": ["<its text>"]}.
 func (s *Server) Fail(f Fault) { s.faults.Add(f) }
 
 // ClearFaults ends every fault.
 func (s *Server) ClearFaults() { s.faults.Clear() }
 
 // Calls returns every call since New or ResetCalls, in the order they came.
-func (s *Server) Calls() []Call {
+func (s *Server) Calls() (all []Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return copies(s.calls)
+	for _, c := range s.calls {
+		all = append(all, *c)
+	}
+	return all
 }
 
-// Unknown returns those calls that are no part of the API and were answered
-// 501. ResetCalls does not forget them.
+// Unknown returns those calls that are no part of the API and were answered 501. ResetCalls does not forget them.
 func (s *Server) Unknown() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return copies(s.unknown)
-}
-
-func copies(calls []*Call) []Call {
-	var out []Call
-	for _, c := range calls {
-		out = append(out, *c)
-	}
-	return out
+	return slices.Clone(s.unknown)
 }
 
 // ResetCalls forgets the calls.
@@ -163,15 +155,15 @@ func (s *Server) ResetCalls() {
 // ServeHTTP implements http.Handler. It goes on when the caller gives up.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := standin.Body(w, r)
-	id, ok := known(r)
-	call := s.arrived(r, ok)
+	id, known := route(r)
+	call := &Call{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
+	s.mu.Lock()
+	call.N = len(s.calls) + 1
+	s.calls = append(s.calls, call)
+	s.mu.Unlock()
 	reply := refuse(http.StatusNotImplemented, "datadogtest: not part of the API: "+r.Method+" "+r.URL.String())
-	if ok {
-		reply = s.faults.Around(r, body, s.Latency, func() standin.Reply {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.act(call, r, id, body)
-		})
+	if known {
+		reply = s.faults.Around(r, body, s.Latency, func() standin.Reply { return s.act(call, r, id, body) })
 	}
 	if reply.Status >= 400 && len(reply.Body) == 0 {
 		reply.Body = refuse(reply.Status, http.StatusText(reply.Status)).Body
@@ -179,17 +171,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	call.Status = reply.Status
+	if !known {
+		s.unknown = append(s.unknown, *call)
+	}
 	s.mu.Unlock()
 	reply.Send(w)
-}
-
-func (s *Server) arrived(r *http.Request, known bool) *Call {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	call := &Call{N: len(s.calls) + 1, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
-	s.calls = append(s.calls, call)
-	if !known {
-		s.unknown = append(s.unknown, call)
-	}
-	return call
 }

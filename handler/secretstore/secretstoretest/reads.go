@@ -48,19 +48,21 @@ func (s *Server) getSecretValue(in *sm.GetSecretValueInput) (*sm.GetSecretValueO
 	if !st.deleted.IsZero() {
 		return nil, errMarked
 	}
-	versionID := aws.ToString(in.VersionId)        // 1
-	if versionID != "" && in.VersionStage != nil { // must agree on AWS
-		panic("secretstoretest: VersionId and VersionStage in one call")
-	}
-	if versionID == "" { // 2
+	versionID := aws.ToString(in.VersionId) // 1
+	if versionID == "" {                    // 2
 		versionID = st.holder(cmp.Or(aws.ToString(in.VersionStage), current))
 	}
 	v := st.version(versionID)
-	if v == nil || !v.hasValue() {
+	if v == nil || v.value == nil {
 		return nil, notFound("Secrets Manager can't find the specified secret value.")
 	}
-	return &sm.GetSecretValueOutput{ARN: &x.arn, Name: &x.name, CreatedDate: &v.created, VersionId: &v.id,
-		VersionStages: st.stages()[v.id], SecretString: v.text, SecretBinary: slices.Clone(v.binary)}, nil
+	out := &sm.GetSecretValueOutput{ARN: &x.arn, Name: &x.name, VersionId: &v.id, VersionStages: st.stages()[v.id]}
+	if v.binary {
+		out.SecretBinary = []byte(*v.value)
+	} else {
+		out.SecretString = v.value
+	}
+	return out, nil
 }
 
 func (s *Server) describeSecret(in *sm.DescribeSecretInput) (*sm.DescribeSecretOutput, error) {
@@ -70,7 +72,7 @@ func (s *Server) describeSecret(in *sm.DescribeSecretInput) (*sm.DescribeSecretO
 		return nil, err
 	}
 	e := entry(x, st)
-	return &sm.DescribeSecretOutput{ARN: e.ARN, Name: e.Name, CreatedDate: e.CreatedDate, LastChangedDate: e.LastChangedDate,
+	return &sm.DescribeSecretOutput{ARN: e.ARN, Name: e.Name, LastChangedDate: e.LastChangedDate,
 		DeletedDate: e.DeletedDate, RotationEnabled: e.RotationEnabled, RotationLambdaARN: e.RotationLambdaARN,
 		PrimaryRegion: e.PrimaryRegion, Tags: e.Tags, VersionIdsToStages: e.SecretVersionsToStages}, nil
 }
@@ -78,25 +80,16 @@ func (s *Server) describeSecret(in *sm.DescribeSecretInput) (*sm.DescribeSecretO
 // listSecrets makes a token of the number of secrets that were looked at, so that what comes and goes between two pages
 // shifts nothing.
 func (s *Server) listSecrets(in *sm.ListSecretsInput) (*sm.ListSecretsOutput, error) {
-	limit := 100
-	if in.MaxResults != nil {
-		limit = int(*in.MaxResults)
-	}
-	from, err := 0, error(nil)
-	if in.NextToken != nil {
-		from, err = strconv.Atoi(*in.NextToken)
-	}
-	switch {
-	case limit < 1 || limit > 100:
-		return nil, invalidParameter("MaxResults must be between 1 and 100.")
-	case err != nil || from < 0 || from > len(s.secrets):
+	limit := int(cmp.Or(aws.ToInt32(in.MaxResults), 100))
+	from, err := strconv.Atoi(cmp.Or(aws.ToString(in.NextToken), "0"))
+	if err != nil || from < 0 || from > len(s.secrets) {
 		return nil, &types.InvalidNextTokenException{Message: aws.String("The NextToken value is invalid.")}
 	}
 	out := &sm.ListSecretsOutput{}
 	for i := from; i < len(s.secrets); i++ {
 		x := s.secrets[i]
 		st := x.as(s.seen("ListSecrets", x.name))
-		if st == nil || !st.deleted.IsZero() && !aws.ToBool(in.IncludePlannedDeletion) || !passes(x.name, in.Filters) {
+		if st == nil || !st.deleted.IsZero() || !passes(x.name, in.Filters) {
 			continue
 		}
 		if len(out.SecretList) == limit {
@@ -124,8 +117,7 @@ func passes(name string, filters []types.Filter) bool {
 
 // entry leaves out what does not apply, as AWS does.
 func entry(x *secret, st *state) types.SecretListEntry {
-	e := types.SecretListEntry{ARN: &x.arn, Name: &x.name, CreatedDate: &x.created, LastChangedDate: &st.changed,
-		SecretVersionsToStages: st.stages()}
+	e := types.SecretListEntry{ARN: &x.arn, Name: &x.name, LastChangedDate: &st.changed, SecretVersionsToStages: st.stages()}
 	if !st.deleted.IsZero() {
 		e.DeletedDate = &st.deleted
 	}

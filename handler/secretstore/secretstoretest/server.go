@@ -4,11 +4,11 @@ package secretstoretest
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
 )
 
@@ -52,7 +52,6 @@ type Event struct {
 // secret is one secret in every state that it has been in, oldest first.
 type secret struct {
 	name, arn string
-	created   time.Time
 	states    []state
 }
 
@@ -70,14 +69,17 @@ type state struct {
 }
 
 type version struct {
-	id      string
-	text    *string
-	binary  []byte
-	created time.Time
+	id     string
+	value  *string // nil of a version that RotateSecret made and no function has filled yet
+	binary bool
 }
 
-// hasValue is false of a version that RotateSecret made and no function has filled yet.
-func (v *version) hasValue() bool { return v.text != nil || v.binary != nil }
+func newVersion(id string, text *string, binary []byte) version {
+	if binary != nil {
+		return version{id, aws.String(string(binary)), true}
+	}
+	return version{id, text, false}
+}
 
 func (st *state) version(id string) *version {
 	if i := slices.IndexFunc(st.versions, func(v version) bool { return v.id == id }); i >= 0 {
@@ -126,13 +128,9 @@ func (st state) clone() state {
 	return st
 }
 
-// suffix makes Secrets Manager take an ARN for a complete one.
-// https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
-var suffix = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
-
 // answersTo its name, its ARN, and its ARN without the hyphen and six characters at the end.
 func (x *secret) answersTo(id string) bool {
-	return id == x.name || id == x.arn || id == x.arn[:len(x.arn)-7] && !suffix.MatchString(id)
+	return id == x.name || id == x.arn || id == x.arn[:len(x.arn)-7]
 }
 
 // as is the state at t; nil when the secret was not there.

@@ -56,7 +56,7 @@ func (s *Server) StartRotation(name, lambdaARN string) (token string) {
 	s.set(name, func(st *state) error {
 		token = s.versionID(nil)
 		st.rotation = lambdaARN
-		st.versions = append(st.versions, version{id: token, created: now()})
+		st.versions = append(st.versions, version{id: token})
 		st.move(pending, token)
 		return nil
 	})
@@ -105,7 +105,7 @@ func (s *Server) Labels(name string) map[string]string {
 func (s *Server) Current(name string) (versionID, value string) {
 	st := s.now(name)
 	if v := st.version(st.holder(current)); v != nil {
-		return v.id, aws.ToString(v.text) + string(v.binary)
+		return v.id, aws.ToString(v.value)
 	}
 	return "", ""
 }

@@ -1,7 +1,6 @@
 package secretstoretest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,22 +73,16 @@ func (s *Server) change(id *string, edit func(*secret, *state) error) (*secret, 
 
 func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput, error) {
 	name := aws.ToString(in.Name)
-	if _, st, err := s.find(name, time.Now()); err == nil {
-		if !st.deleted.IsZero() {
-			return nil, invalidRequest("You can't create this secret because a secret with this name is already scheduled for deletion.")
-		}
+	if _, _, err := s.find(name, time.Now()); err == nil {
 		return nil, exists("The operation failed because the secret " + name + " already exists.")
 	}
 	st := state{labels: map[string][]string{}, tags: map[string]string{}}
-	if err := st.tag(in.Tags); err != nil {
-		return nil, err
-	}
 	random := crc32.ChecksumIEEE(fmt.Append(nil, name, len(s.secrets))) >> 8 // the same in every run
-	x := &secret{name: name, arn: fmt.Sprintf("arn:aws:secretsmanager:us-east-1:123456789012:secret:%s-%06x", name, random), created: now()}
+	x := &secret{name: name, arn: fmt.Sprintf("arn:aws:secretsmanager:us-east-1:123456789012:secret:%s-%06x", name, random)}
 	out := &sm.CreateSecretOutput{ARN: &x.arn, Name: &x.name}
 	if in.SecretString != nil || in.SecretBinary != nil {
 		out.VersionId = aws.String(s.versionID(in.ClientRequestToken))
-		st.versions = []version{{*out.VersionId, in.SecretString, slices.Clone(in.SecretBinary), x.created}}
+		st.versions = []version{newVersion(*out.VersionId, in.SecretString, in.SecretBinary)}
 		st.move(current, *out.VersionId)
 	}
 	s.secrets = append(s.secrets, x)
@@ -103,19 +96,15 @@ func (s *Server) createSecret(in *sm.CreateSecretInput) (*sm.CreateSecretOutput,
 //  3. It has no value, as RotateSecret leaves it: it gets this one.
 //  4. There is none: it is made; the first of a secret becomes AWSCURRENT whatever was asked for.
 func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueOutput, error) {
-	put := version{s.versionID(in.ClientRequestToken), in.SecretString, slices.Clone(in.SecretBinary), now()}
+	put := newVersion(s.versionID(in.ClientRequestToken), in.SecretString, in.SecretBinary)
 	out := &sm.PutSecretValueOutput{VersionId: &put.id}
 	x, err := s.write(in.SecretId, func(x *secret, st *state) error {
-		if (in.SecretString == nil) == (in.SecretBinary == nil) {
-			return invalidRequest("You must provide either SecretString or SecretBinary.")
-		}
 		labels := slices.Clone(in.VersionStages)
 		switch v := st.version(put.id); {
-		case v != nil && v.hasValue() && aws.ToString(v.text) == aws.ToString(put.text) && bytes.Equal(v.binary, put.binary): // 1
-			out.VersionStages = st.stages()[v.id]
+		case v != nil && v.value != nil && *v.value == *put.value: // 1
 			return errSame
-		case v != nil && v.hasValue(): // 2
-			return exists("You can't use ClientRequestToken " + put.id + " because that value is already in use for a version of secret " + x.arn + ".")
+		case v != nil && v.value != nil: // 2
+			return exists("You can't use ClientRequestToken " + put.id + ": it is already in use for a version of " + x.arn + ".")
 		case v != nil: // 3
 			st.versions = slices.Clone(st.versions)
 			*st.version(put.id) = put
@@ -135,7 +124,6 @@ func (s *Server) putSecretValue(in *sm.PutSecretValueInput) (*sm.PutSecretValueO
 		for _, label := range labels {
 			st.move(label, put.id)
 		}
-		out.VersionStages = st.stages()[put.id]
 		return nil
 	})
 	if err != nil {

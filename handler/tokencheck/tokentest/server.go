@@ -4,32 +4,53 @@ package tokentest
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/standin"
-)
-
-// Style is how a client authenticates: RFC 6749 section 2.3.1.
-type Style string
-
-// The two styles.
-const (
-	Header Style = "header" // HTTP Basic
-	Params Style = "params" // client_id and client_secret in the body
+	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // Call is one request that came in. It never holds a secret.
 type Call struct {
-	N                         int   // 1 for the first since New or ResetCalls
-	Style                     Style // "" = neither, or both
+	N                         int              // 1 for the first since New or ResetCalls
+	Style                     tokencheck.Style // "" = none, or more than one
 	ClientID, Scope, Audience string
 	Status                    int    // as answered; 0 = not yet, or never: the connection was cut
 	Error                     string // the OAuth error code that the server itself found; "" = it issued a token
+}
+
+// Answer is what a provider says to one style of client authentication.
+type Answer struct {
+	Status      int    `json:"status"`
+	ContentType string `json:"contentType"`
+	Body        string `json:"body"`
+	Network     string `json:"network"` // in place of it: "timeout", "cut", or "no such host", which no server can play
+}
+
+// Case is a dialect and what to make of it.
+type Case struct {
+	Name, Provider, ClientID, ClientSecret string
+	Answers                                map[tokencheck.Style]Answer // Plain only where it differs from Header
+	Known                                  tokencheck.Style
+	Want                                   tokencheck.Outcome
+	Refused                                bool
+	Source                                 string // URL of the report
+}
+
+// ReadCases reads a JSON file of cases.
+func ReadCases(file string) (cases []Case, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return cases, json.Unmarshal(text, &cases)
 }
 
 // Fault is what goes wrong with the calls that it matches.
@@ -38,10 +59,11 @@ type Fault = standin.Fault
 // Server is the stand-in, an http.Handler for any path. It is safe for
 // concurrent use; set its fields between calls only.
 type Server struct {
-	Latency     time.Duration // of a call; the secret is looked at half-way
-	Style       Style         // the only one honoured; "" = both
-	Scopes      []string      // the ones granted; nil = any
-	AccessToken string        // what it issues
+	Latency     time.Duration               // of a call; the secret is looked at half-way
+	Style       tokencheck.Style            // the only one honoured; "" = Header and Body
+	Scopes      []string                    // the ones granted; nil = any
+	AccessToken string                      // what it issues
+	Answers     map[tokencheck.Style]Answer // in place of its own, whatever the credential
 
 	faults standin.Faults
 
@@ -111,6 +133,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer s.mu.Unlock()
 		return s.grant(call, r, string(body))
 	})
+	if s.answer(call.Style).Network == "timeout" {
+		time.Sleep(time.Minute)
+	}
 	s.mu.Lock()
 	call.Status = reply.Status
 	s.mu.Unlock()
@@ -131,17 +156,27 @@ func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
 	call.Scope, call.Audience = form.Get("scope"), form.Get("audience")
 	c := client{form.Get("client_id"), form.Get("client_secret")}
 	id, secret, basic := r.BasicAuth()
+	decodedID, _ := url.QueryUnescape(id)
+	decodedSecret, _ := url.QueryUnescape(secret)
 	switch {
 	case basic && c.secret != "": // section 2.3: no more than one way to authenticate
 		return refuse(http.StatusBadRequest, "invalid_request")
-	case basic: // section 2.3.1: each form-encoded
-		c.id, _ = url.QueryUnescape(id)
-		c.secret, _ = url.QueryUnescape(secret)
-		call.Style = Header
+	case basic && url.QueryEscape(decodedID) == id && url.QueryEscape(decodedSecret) == secret: // section 2.3.1
+		c, call.Style = client{decodedID, decodedSecret}, tokencheck.Header
+	case basic:
+		c, call.Style = client{id, secret}, tokencheck.Plain
 	case c.secret != "":
-		call.Style = Params
+		call.Style = tokencheck.Body
 	}
 	call.ClientID = c.id
+	if s.Answers != nil {
+		a := s.answer(call.Style)
+		header := http.Header{"Content-Type": {a.ContentType}}
+		return standin.Reply{Status: a.Status, Header: header, Body: []byte(a.Body)}
+	}
+	if s.Style == "" && call.Style == tokencheck.Plain { // decoded, as section 2.3.1 says
+		c = client{decodedID, decodedSecret}
+	}
 	honoured, known := s.secrets[c]
 	if !known || time.Now().Before(honoured) || cmp.Or(s.Style, call.Style) != call.Style {
 		return refuse(http.StatusUnauthorized, "invalid_client")
@@ -154,4 +189,12 @@ func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
 	return standin.JSON(http.StatusOK, map[string]any{
 		"access_token": s.AccessToken, "token_type": "Bearer", "expires_in": 3600, "scope": call.Scope,
 	})
+}
+
+// answer is what Answers has for a style.
+func (s *Server) answer(style tokencheck.Style) Answer {
+	if a, differs := s.Answers[style]; differs {
+		return a
+	}
+	return s.Answers[tokencheck.Header]
 }

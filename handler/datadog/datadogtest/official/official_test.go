@@ -1,7 +1,5 @@
-// Package official_test lets Datadog's own Go client loose on the stand-in, so
-// that the stand-in agrees with a client that this project did not write. It is
-// a module of its own because that client takes minutes to build:
-// `make conformance`.
+// Package official_test lets Datadog's own Go client loose on the stand-in, so that the stand-in agrees with a client that
+// this project did not write. It is a module of its own because that client takes minutes to build: `make conformance`.
 package official_test
 
 import (
@@ -13,6 +11,7 @@ import (
 
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
@@ -21,12 +20,15 @@ import (
 const (
 	credentialType = datadogV2.WEBHOOKSOAUTH2CLIENTCREDENTIALSTYPE_WEBHOOKS_AUTH_METHOD_OAUTH2_CLIENT_CREDENTIALS
 	protocol       = datadogV2.WEBHOOKSAUTHMETHODPROTOCOL_OAUTH2_CLIENT_CREDENTIALS
-	nobody         = "00000000-0000-4000-8000-000000000000"
+	org            = "3a6f0a34-6b0b-4b62-8f36-2f6b2a4e1c55"
 	tokenURL       = "https://idp.example.com/oauth2/token"
 )
 
-// start returns a stand-in, the official client for it, and a context with its keys.
-func start(t *testing.T) (*datadogtest.Server, *datadogV2.WebhooksIntegrationApi, context.Context) {
+var role = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "signing-key", SessionToken: "session/token+=="}
+
+// start returns a stand-in, the official client for it, and a context with its credentials: keys, wrong keys, token, or
+// keyless.
+func start(t *testing.T, kind string) (*datadogtest.Server, *datadogV2.WebhooksIntegrationApi, context.Context) {
 	s := datadogtest.New("api-key", "app-key")
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -36,16 +38,24 @@ func start(t *testing.T) (*datadogtest.Server, *datadogV2.WebhooksIntegrationApi
 		}
 	})
 	config := datadog.NewConfiguration()
-	config.Servers = datadog.ServerConfigurations{{URL: server.URL}}
-	config.HTTPClient = server.Client()
-	return s, datadogV2.NewWebhooksIntegrationApi(datadog.NewAPIClient(config)), keys(t, "api-key", "app-key")
-}
-
-func keys(t *testing.T, api, app string) context.Context {
-	return context.WithValue(t.Context(), datadog.ContextAPIKeys, map[string]datadog.APIKey{
-		"apiKeyAuth": {Key: api},
-		"appKeyAuth": {Key: app},
-	})
+	ctx := context.WithValue(t.Context(), datadog.ContextServerIndex, 1) // of the server whose URL is all variables
+	ctx = context.WithValue(ctx, datadog.ContextServerVariables, map[string]string{"protocol": "http", "name": server.Listener.Addr().String()})
+	switch kind {
+	case "keys", "wrong keys":
+		app := map[string]string{"keys": "app-key"}[kind]
+		ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: "api-key"}, "appKeyAuth": {Key: app}})
+	case "token":
+		s.SetAccessToken("ddsat_right")
+		ctx = context.WithValue(ctx, datadog.ContextAccessToken, "ddsat_right")
+	case "keyless":
+		s.Federate(datadogtest.Federation{OrgUUID: org, ARN: "arn:aws:sts::123456789012:assumed-role/sync/function",
+			CallerIdentity: datadogtest.SignedBy(role, "arn:aws:sts::123456789012:assumed-role/sync/function")})
+		config.DelegatedTokenConfig = &datadog.DelegatedTokenConfig{OrgUUID: org, Provider: datadog.ProviderAWS, ProviderAuth: &datadog.AWSAuth{}}
+		ctx = context.WithValue(ctx, datadog.ContextAWSVariables, map[string]string{datadog.AWSAccessKeyIdName: role.AccessKeyID,
+			datadog.AWSSecretAccessKeyName: role.SecretAccessKey, datadog.AWSSessionTokenName: role.SessionToken})
+		ctx = context.WithValue(ctx, datadog.ContextDelegatedToken, &datadog.DelegatedTokenCredentials{})
+	}
+	return s, datadogV2.NewWebhooksIntegrationApi(datadog.NewAPIClient(config)), ctx
 }
 
 func create(name string) datadogV2.WebhooksOAuth2ClientCredentialsCreateRequest {
@@ -98,117 +108,82 @@ func shows(t *testing.T, got datadogV2.WebhooksOAuth2ClientCredentialsResponseDa
 }
 
 func TestLifeOfAnAuthMethod(t *testing.T) {
-	s, client, ctx := start(t)
-	scope, audience := "read:webhooks", "https://api.example.com"
+	for _, kind := range []string{"keys", "token", "keyless"} {
+		t.Run(kind, func(t *testing.T) {
+			s, client, ctx := start(t, kind)
+			scope, audience := "read:webhooks", "https://api.example.com"
 
-	created, res, err := client.CreateOAuth2ClientCredentials(ctx, create("payments"))
-	check(t, created, res, err, http.StatusCreated)
-	id := created.Data.Id
-	shows(t, created.Data, id, "payments", nil, &scope)
+			created, res, err := client.CreateOAuth2ClientCredentials(ctx, create("payments"))
+			check(t, created, res, err, http.StatusCreated)
+			id := created.Data.Id
+			shows(t, created.Data, id, "payments", nil, &scope)
 
-	got, res, err := client.GetOAuth2ClientCredentials(ctx, id)
-	check(t, got, res, err, http.StatusOK)
-	shows(t, got.Data, id, "payments", nil, &scope)
+			got, res, err := client.GetOAuth2ClientCredentials(ctx, id)
+			check(t, got, res, err, http.StatusOK)
+			shows(t, got.Data, id, "payments", nil, &scope)
 
-	updated, res, err := client.UpdateOAuth2ClientCredentials(ctx, id, update(func(a *datadogV2.WebhooksOAuth2ClientCredentialsUpdateAttributes) {
-		a.SetClientSecret("second-secret")
-		a.SetAudience(audience)
-		a.SetScopeNil()
-	}))
-	check(t, updated, res, err, http.StatusOK)
-	shows(t, updated.Data, id, "payments", &audience, nil)
-	if m, _ := s.Get(id); m.ClientSecret != "second-secret" {
-		t.Errorf("client secret %q, want the second", m.ClientSecret)
-	}
+			updated, res, err := client.UpdateOAuth2ClientCredentials(ctx, id, update(func(a *datadogV2.WebhooksOAuth2ClientCredentialsUpdateAttributes) {
+				a.SetClientSecret("second-secret")
+				a.SetAudience(audience)
+				a.SetScopeNil()
+			}))
+			check(t, updated, res, err, http.StatusOK)
+			shows(t, updated.Data, id, "payments", &audience, nil)
+			if m, _ := s.Get(id); m.ClientSecret != "second-secret" {
+				t.Errorf("client secret %q, want the second", m.ClientSecret)
+			}
 
-	res, err = client.DeleteOAuth2ClientCredentials(ctx, id)
-	check(t, nil, res, err, http.StatusNoContent)
-	if left := s.AuthMethods(); left != nil {
-		t.Errorf("left after DELETE: %v", left)
-	}
-}
+			list, res, err := client.GetAllAuthMethods(ctx, *datadogV2.NewGetAllAuthMethodsOptionalParameters().WithInclude(protocol))
+			check(t, list, res, err, http.StatusOK)
+			if len(list.Data) != 1 || len(list.Included) != 1 {
+				t.Fatalf("%d and %d included, want one and its attributes", len(list.Data), len(list.Included))
+			}
+			related := list.Data[0].GetRelationships().Oauth2ClientCredentials.GetData()
+			if list.Data[0].Id != id || list.Data[0].Attributes.GetProtocol() != protocol || related.GetId() != id || related.GetType() != credentialType {
+				t.Errorf("data %+v, related %+v, want those of %s", list.Data[0], related, id)
+			}
+			shows(t, list.Included[0], id, "payments", &audience, nil)
 
-func TestList(t *testing.T) {
-	s, client, ctx := start(t)
-	scope := "read:webhooks"
-	a := s.Put(datadogtest.AuthMethod{Name: "alerts", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s"})
-	b := s.Put(datadogtest.AuthMethod{Name: "payments", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s", Scope: &scope})
-
-	list, res, err := client.GetAllAuthMethods(ctx, *datadogV2.NewGetAllAuthMethodsOptionalParameters().WithInclude(protocol))
-	check(t, list, res, err, http.StatusOK)
-	if len(list.Data) != 2 || len(list.Included) != 2 {
-		t.Fatalf("%d and %d included, want 2 and 2", len(list.Data), len(list.Included))
-	}
-	for i, m := range []datadogtest.AuthMethod{a, b} {
-		data := list.Data[i]
-		related := data.GetRelationships().Oauth2ClientCredentials.GetData()
-		if data.Id != m.ID || data.Attributes.GetProtocol() != protocol || related.GetId() != m.ID || related.GetType() != credentialType {
-			t.Errorf("data %+v, related %+v, want those of %s", data, related, m.ID)
-		}
-		shows(t, list.Included[i], m.ID, m.Name, m.Audience, m.Scope)
-	}
-
-	plain, res, err := client.GetAllAuthMethods(ctx)
-	check(t, plain, res, err, http.StatusOK)
-	if len(plain.Data) != 2 || plain.Included != nil {
-		t.Errorf("without include: %d and %v included, want 2 and none", len(plain.Data), plain.Included)
+			res, err = client.DeleteOAuth2ClientCredentials(ctx, id)
+			check(t, nil, res, err, http.StatusNoContent)
+			if left := s.AuthMethods(); left != nil {
+				t.Errorf("left after DELETE: %v", left)
+			}
+			if calls := len(s.Calls()); calls != map[string]int{"keys": 5, "token": 5, "keyless": 6}[kind] {
+				t.Errorf("%d calls", calls)
+			}
+		})
 	}
 }
 
 func TestErrors(t *testing.T) {
-	s, client, ctx := start(t)
-	m := s.Put(datadogtest.AuthMethod{Name: "payments", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s"})
-	s.Put(datadogtest.AuthMethod{Name: "alerts", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s"})
-	rename := update(func(a *datadogV2.WebhooksOAuth2ClientCredentialsUpdateAttributes) { a.SetName("alerts") })
-	wrongKeys := keys(t, "api-key", "another-key")
-	const missing = "The requested auth method does not exist."
-	const taken = "An auth method with this name already exists."
-
-	for _, tc := range []struct {
-		name   string
-		call   func() (*http.Response, error)
+	const nobody = "00000000-0000-4000-8000-000000000000"
+	for name, tc := range map[string]struct {
 		status int
 		text   string
 	}{
-		{"404 get", func() (*http.Response, error) {
-			_, res, err := client.GetOAuth2ClientCredentials(ctx, nobody)
-			return res, err
-		}, http.StatusNotFound, missing},
-		{"404 update", func() (*http.Response, error) {
-			_, res, err := client.UpdateOAuth2ClientCredentials(ctx, nobody, rename)
-			return res, err
-		}, http.StatusNotFound, missing},
-		{"404 delete", func() (*http.Response, error) {
-			return client.DeleteOAuth2ClientCredentials(ctx, nobody)
-		}, http.StatusNotFound, missing},
-		{"409 create", func() (*http.Response, error) {
-			_, res, err := client.CreateOAuth2ClientCredentials(ctx, create("payments"))
-			return res, err
-		}, http.StatusConflict, taken},
-		{"409 update", func() (*http.Response, error) {
-			_, res, err := client.UpdateOAuth2ClientCredentials(ctx, m.ID, rename)
-			return res, err
-		}, http.StatusConflict, taken},
-		{"400 create", func() (*http.Response, error) {
-			_, res, err := client.CreateOAuth2ClientCredentials(ctx, create(""))
-			return res, err
-		}, http.StatusBadRequest, "name is missing or blank"},
-		{"403 list", func() (*http.Response, error) {
-			_, res, err := client.GetAllAuthMethods(wrongKeys)
-			return res, err
-		}, http.StatusForbidden, "Forbidden"},
-		{"403 create", func() (*http.Response, error) {
-			_, res, err := client.CreateOAuth2ClientCredentials(wrongKeys, create("another"))
-			return res, err
-		}, http.StatusForbidden, "Forbidden"},
-		{"429 list", func() (*http.Response, error) {
-			s.Fail(datadogtest.Throttled(1))
-			_, res, err := client.GetAllAuthMethods(ctx)
-			return res, err
-		}, http.StatusTooManyRequests, "Too Many Requests"},
+		"wrong keys": {http.StatusForbidden, "Forbidden"},
+		"missing":    {http.StatusNotFound, "The requested auth method does not exist."},
+		"taken":      {http.StatusConflict, "An auth method with this name already exists."},
+		"blank":      {http.StatusBadRequest, "name is missing or blank"},
+		"throttled":  {http.StatusTooManyRequests, "Too Many Requests"},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			res, err := tc.call()
+		t.Run(name, func(t *testing.T) {
+			s, client, ctx := start(t, map[bool]string{true: "wrong keys", false: "keys"}[name == "wrong keys"])
+			s.Put(datadogtest.AuthMethod{Name: "taken", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s"})
+			var res *http.Response
+			var err error
+			switch name {
+			case "missing":
+				_, res, err = client.UpdateOAuth2ClientCredentials(ctx, nobody, update(func(*datadogV2.WebhooksOAuth2ClientCredentialsUpdateAttributes) {}))
+			case "blank":
+				_, res, err = client.CreateOAuth2ClientCredentials(ctx, create(""))
+			case "throttled":
+				s.Fail(datadogtest.Throttled(1))
+				fallthrough
+			default:
+				_, res, err = client.CreateOAuth2ClientCredentials(ctx, create("taken"))
+			}
 			if res == nil || res.StatusCode != tc.status {
 				t.Fatalf("%v, %v, want %d", res, err, tc.status)
 			}
@@ -223,9 +198,9 @@ func TestErrors(t *testing.T) {
 			if diff := cmp.Diff([]string{tc.text}, model.Errors); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
+			if got := len(s.AuthMethods()); got != 1 {
+				t.Errorf("%d auth methods after a call that failed", got)
+			}
 		})
-	}
-	if got := len(s.AuthMethods()); got != 2 {
-		t.Errorf("%d auth methods after calls that failed, want 2", got)
 	}
 }

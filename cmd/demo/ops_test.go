@@ -1,0 +1,272 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler/contract"
+	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
+)
+
+const (
+	opsSecret = "canary+of/the client-secret"
+	opsKey    = "canary-of-the-api-key"
+)
+
+// ops runs bash commands after docs/ops.sh. Its aws and curl keep their arguments, which anybody on the machine may see;
+// aws then prints value, and curl is the real one.
+func ops(t *testing.T, value, commands string, env ...string) (printed string) {
+	t.Helper()
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip(err)
+	}
+	bin := t.TempDir()
+	seen := filepath.Join(bin, "seen")
+	for name, then := range map[string]string{"aws": "cat '" + bin + "/value'", "curl": "exec '" + curl + "' \"$@\""} {
+		script := fmt.Sprintf("#!/bin/sh\necho \"$@\" >>'%s'\n%s\n", seen, then)
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(bin, "value"), []byte(value+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -uo pipefail\n. ../../docs/ops.sh\n"+commands)
+	cmd.Env = append(append(os.Environ(), env...), "PATH="+bin+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		t.Fatal(err)
+	}
+	arguments, _ := os.ReadFile(seen)
+	for _, secret := range []string{opsSecret, opsKey} {
+		if strings.Contains(string(arguments)+string(out), secret) {
+			t.Errorf("a secret value was printed, or is in the list of processes:\n%s%s", arguments, out)
+		}
+	}
+	return string(out)
+}
+
+func TestCheckCredential(t *testing.T) {
+	for _, c := range []struct {
+		name, printed string
+		prepare       func(*tokentest.Server)
+	}{
+		{"accepted", "works: by header, 200\n", nil},
+		{"accepted in the body only", "works: by body, 200\n", func(s *tokentest.Server) {
+			s.Fail(tokentest.Fault{Times: 1, Status: 500})
+		}},
+		{"refused", "refused: header 401 invalid_client; body 401 invalid_client; plain 401 invalid_client\n",
+			func(s *tokentest.Server) { s.Revoke("payments", opsSecret) }},
+		{"throttled", "unknown: header 429; body 429; plain 429\n", func(s *tokentest.Server) {
+			s.Fail(tokentest.Fault{Status: 429})
+		}},
+		{"a wall before the endpoint", "unknown: header 403; body 403; plain 403\n", func(s *tokentest.Server) {
+			s.Fail(tokentest.Fault{Status: 403, Body: "<html>"})
+		}},
+		{"an error in place of the token",
+			"refused: header 200 invalid_client; body 200 invalid_client; plain 200 invalid_client\n",
+			func(s *tokentest.Server) {
+				s.Fail(tokentest.Fault{Status: 200, Body: `{"access_token": "x", "error": "invalid_client"}`})
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tokens := tokentest.New()
+			tokens.Allow("payments", opsSecret)
+			if c.prepare != nil {
+				c.prepare(tokens)
+			}
+			server := httptest.NewServer(tokens)
+			defer server.Close()
+			value, _ := json.Marshal(map[string]string{
+				"clientId": "payments", "client_secret": opsSecret, "access_token_url": server.URL})
+			const emulator = "AWS_ENDPOINT_URL=http://127.0.0.1:1"
+			status := map[byte]int{'w': 0, 'r': 1, 'u': 2}[c.printed[0]]
+			want := c.printed + fmt.Sprintln(status)
+			if diff := cmp.Diff(want, ops(t, string(value), "check_credential datadog/webhooks/payments; echo $?", emulator)); diff != "" {
+				t.Errorf("printed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A client secret goes by https only, to one URL, which nobody but its team chose.
+func TestCheckCredentialCallsNoOther(t *testing.T) {
+	var called []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { called = append(called, r.URL.Path) }))
+	defer server.Close()
+	value := func(url string) string {
+		text, _ := json.Marshal(map[string]string{"client_id": "payments", "client_secret": opsSecret, "access_token_url": url})
+		return string(text)
+	}
+	const check = "check_credential s; echo $?"
+	for name, url := range map[string]string{"http": server.URL, "another protocol": strings.Replace(server.URL, "http", "gopher", 1)} {
+		t.Run(name, func(t *testing.T) {
+			want := "unknown: header no answer; body no answer; plain no answer\n2\n"
+			if diff := cmp.Diff(want, ops(t, value(url), check, "AWS_ENDPOINT_URL=")); diff != "" || called != nil {
+				t.Errorf("called %q; printed (-want +got):\n%s", called, diff)
+			}
+		})
+	}
+	t.Run("a URL with a glob", func(t *testing.T) {
+		ops(t, value(server.URL+"/x{1,2}"), check, "AWS_ENDPOINT_URL=http://127.0.0.1:1")
+		if diff := cmp.Diff([]string{"/x{1,2}", "/x{1,2}", "/x{1,2}"}, called); diff != "" {
+			t.Errorf("called (-want +got):\n%s", diff)
+		}
+		called = nil
+	})
+	t.Run("a URL that somebody edited in Datadog", func(t *testing.T) {
+		edited := fmt.Sprintf(`status() { echo '{"authMethod": {"id": "a"}, "reasons": ["attributes_differ"]}'; }
+			auth_methods() { echo '[{"id": "a", "attributes": {"client_id": "payments", "access_token_url": "%s"}}]'; }
+			`, server.URL)
+		printed := ops(t, opsSecret, edited+check, "AWS_ENDPOINT_URL=http://127.0.0.1:1")
+		want := "check_credential: auth method a was edited in Datadog: state access_token_url in the secret\n2\n"
+		if diff := cmp.Diff(want, printed); diff != "" || called != nil {
+			t.Errorf("called %q; printed (-want +got):\n%s", called, diff)
+		}
+		ops(t, opsSecret, strings.Replace(edited, "attributes_differ", "settling", 1)+check, "AWS_ENDPOINT_URL=http://127.0.0.1:1")
+		if called == nil {
+			t.Error("a URL that nobody edited was not called")
+		}
+	})
+}
+
+// A name in Datadog may hold what a terminal obeys.
+func TestTableShowsNoControlCharacters(t *testing.T) {
+	if got := ops(t, "", `printf 'a\tb \033]0;title\007\302\233\342\200\256c\n' | _table`); strings.Join(strings.Fields(got), " ") != "a b ]0;titlec" {
+		t.Errorf("printed %q", got)
+	}
+}
+
+// Whoever answers nothing must not be taken for one who has nothing to report.
+func TestOpsFail(t *testing.T) {
+	for _, c := range []struct{ aws, command, want string }{
+		{`exit 255`, "sync_secret s", "status 255\n"},
+		{`exit 255`, "plan", "status 255\n"},
+		{`exit 255`, "status s", "status 255\n"},
+		{`[ $1 != lambda ] || echo '{"errorMessage": "datadog_unauthorized: 403"}' >"${@: -1}"`, "sync_secret s", "datadog_unauthorized: 403\nstatus 1\n"},
+		{`[ $1 != lambda ] || echo '{"error": {"code": "deadline", "message": "late"}}' >"${@: -1}"`, "reconcile 2>/dev/null | grep alerts",
+			`  "alerts": "not known, and perhaps being lost: late",` + "\nstatus 1\n"},
+		{`[ $1 != lambda ] || echo '{"error": {"code": "deadline", "message": "late"}}' >"${@: -1}"`, "plan", "-  deadline  -  late\ndeadline: late\nstatus 1\n"},
+		{`[ $1 != lambda ] || echo '{"secrets": [{"secret": {"name": "s"}, "reasons": ["auth_method_missing"]}]}' >"${@: -1}"`, "out_of_sync",
+			"s  auth_method_missing  -  -  LOST?\nstatus 0\n"},
+		{`case $1 in secretsmanager) echo '{"SecretList": [{"Name": "s", "Tags": [{"Key": "datadog-webhook-auth-sync",
+			"Value": "id=i since=t lost=credential_rejected"}]}, {"Name": "well"}]}' ;; lambda) exit 255 ;; esac`, "out_of_sync",
+			"out_of_sync: more alerts may be being lost than these, which are recorded on the secrets:\n" +
+				"s  failing  credential_rejected  t  LOST\nstatus 1\n"},
+	} {
+		got := ops(t, "", "aws() { "+c.aws+"; }\n"+c.command+`; echo "status $?"`)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s, %s (-want +got):\n%s", c.command, c.aws, diff)
+		}
+	}
+}
+
+// What test_notice forges must be what consumers can read.
+func TestOpsNotice(t *testing.T) {
+	printed := ops(t, "", `aws() { case $* in *put-events*) echo "$4" >&2; echo 0 ;; *) echo default ;; esac; }
+		resource() { :; }
+		test_notice 2>&1 >/dev/null`)
+	var entries []struct{ EventBusName, Source, DetailType, Detail string }
+	if err := json.Unmarshal([]byte(printed), &entries); err != nil || len(entries) != 1 {
+		t.Fatal(err, printed)
+	}
+	e := entries[0]
+	event := fmt.Sprintf(`{"source": %q, "detail-type": %q, "time": "2026-01-15T03:12:45Z", "resources": [], "detail": %s}`, e.Source, e.DetailType, e.Detail)
+	if err := contract.Validate("event", []byte(event)); err != nil || e.EventBusName != "default" {
+		t.Error(err, printed)
+	}
+}
+
+func TestRenameSecretKeepsKeyAndTags(t *testing.T) {
+	printed := ops(t, `{"KmsKeyId": "k", "Tags": [{"Key": "team", "Value": "a b"}, {"Key": "aws:x", "Value": "y"},
+		{"Key": "datadog-webhook-auth-sync", "Value": "id=a version=1"}]}`, `status() { echo '{"authMethod": {"id": "a"}}'; }
+		sync_secret() { :; }
+		rename_secret old new >/dev/null
+		grep -o 'create-secret .*' "${PATH%%:*}/seen"`)
+	want := `create-secret --name new --secret-string file:///dev/stdin --kms-key-id k ` +
+		`--tags [{"Key":"team","Value":"a b"},{"Key":"datadog-webhook-auth-sync","Value":"id=a"}] --query ARN --output text` + "\n"
+	if diff := cmp.Diff(want, printed); diff != "" {
+		t.Errorf("called (-want +got):\n%s", diff)
+	}
+}
+
+func TestPostMonitorCanBeRepeated(t *testing.T) {
+	monitors := []map[string]any{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("DD-API-KEY") != opsKey || r.Header.Get("DD-APPLICATION-KEY") == "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		var monitor map[string]any
+		_ = json.NewDecoder(r.Body).Decode(&monitor)
+		switch id := strings.TrimPrefix(r.URL.Path, "/api/v1/monitor"); {
+		case r.Method == "GET" && id == "":
+			_ = json.NewEncoder(w).Encode(monitors)
+			return
+		case r.Method == "POST" && id == "":
+			monitor["id"] = len(monitors)
+			monitors = append(monitors, monitor)
+		case r.Method == "PUT":
+			n, err := strconv.Atoi(id[1:])
+			if err != nil || n >= len(monitors) {
+				t.Errorf("PUT %s", r.URL.Path)
+				return
+			}
+			monitor["id"], monitors[n] = n, monitor
+		}
+		_ = json.NewEncoder(w).Encode(monitor)
+	}))
+	defer server.Close()
+	printed := ops(t, "", `cd ../../docs/datadog/monitors
+		for monitor in at-risk failing at-risk failing; do post_monitor "$monitor.json"; done`,
+		"DD_API_URL="+server.URL, "DD_API_KEY="+opsKey, "DD_APP_KEY=key")
+	if diff := cmp.Diff("0\n1\n0\n1\n", printed); diff != "" || len(monitors) != 2 {
+		t.Errorf("%d monitors; printed (-want +got):\n%s", len(monitors), diff)
+	}
+}
+
+// The key secret has any of the forms that the function reads.
+func TestDatadogHeaders(t *testing.T) {
+	keys := "DD-API-KEY: a\nDD-APPLICATION-KEY: b\n"
+	for value, want := range map[string]string{
+		`{"api_key": "a", "app_key": "b"}`:                  keys,
+		`{"adminApiKey": "a", "adminAppKey": "b"}`:          keys,
+		"\ufeff" + `{"dd_api_key": "a", "dd_app_key": "b"}`: keys,
+		"ddsat_x": "Authorization: Bearer ddsat_x\n",
+		`{"access_token": "ddsat_x", "api_key": "a", "app_key": "b"}`: "Authorization: Bearer ddsat_x\n",
+	} {
+		if diff := cmp.Diff(want, ops(t, value, "_datadog_headers")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", value, diff)
+		}
+	}
+}
+
+func TestStoreClientSecret(t *testing.T) {
+	for before, want := range map[string]string{
+		`{"client_id": "c", "client_secret": "old"}`: `{"client_id":"c","client_secret":"new"}`,
+		`{"clientSecret": "old", "scope": null}`:     `{"clientSecret":"new","scope":null}`,
+		"old":                                        "new",
+		"{":                                          "", // so nothing is stored
+	} {
+		file := filepath.Join(t.TempDir(), "new.txt")
+		if err := os.WriteFile(file, []byte("new\r\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		printed := ops(t, before, "put_value() { cat; }\n"+
+			"store_client_secret s "+file+" 2>/dev/null | jq -Rrs 'fromjson? // . | tostring'")
+		if diff := cmp.Diff(want+"\n", printed); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", before, diff)
+		}
+	}
+}

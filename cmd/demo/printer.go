@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// printer prints a story in chapters, each with a clock of its own.
+type printer struct {
+	out      io.Writer
+	chapters int
+	began    time.Time // the chapter
+}
+
+func (p *printer) chapter(title string) {
+	p.chapters++
+	p.began = time.Now()
+	fmt.Fprintf(p.out, "\n%d. %s\n", p.chapters, title)
+}
+
+// say prints what happened just now.
+func (p *printer) say(format string, args ...any) {
+	text := wrap(fmt.Sprintf(format, args...), 84, "\n           ")
+	fmt.Fprintf(p.out, "   %4.1f s  %s\n", time.Since(p.began).Seconds(), text)
+}
+
+// row prints a figure.
+func (p *printer) row(what, format string, args ...any) {
+	fmt.Fprintf(p.out, "   %-8s  %s\n", what, fmt.Sprintf(format, args...))
+}
+
+// wrap breaks a text into lines of a width.
+func wrap(text string, width int, newline string) string {
+	var wrapped strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+		case column+1+len(word) > width:
+			wrapped.WriteString(newline)
+			column = 0
+		default:
+			wrapped.WriteByte(' ')
+			column++
+		}
+		wrapped.WriteString(word)
+		column += len(word)
+	}
+	return wrapped.String()
+}

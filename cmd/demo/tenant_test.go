@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/cmd/demo/system"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/standin"
+	"datadog-webhook-auth-sync/handler/tokencheck"
+	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
+)
+
+// tenants are the teams of one test.
+type tenants struct {
+	*user
+	members []*tenant
+}
+
+// tenant is a team with a token endpoint of its own. None of its client secrets
+// may come to anybody else's.
+type tenant struct {
+	*user
+	idp     *provider
+	trusts  *provider // where its client secrets may go too
+	secrets []string  // every client secret that it made
+}
+
+func newTenants(t *testing.T) *tenants {
+	t.Helper()
+	c := &tenants{user: newUser(t)}
+	t.Cleanup(c.part)
+	return c
+}
+
+// tenant makes a team that has no secret yet.
+func (c *tenants) tenant(name string) *tenant {
+	own := *c.System
+	idp := newProvider(c.t)
+	own.Tokens, own.TokenURL = idp.Server, idp.url
+	name = c.name + "-" + name
+	p := &tenant{user: &user{&team{System: &own, name: name, secretName: prefix + name}, c.t, c.ctx}, idp: idp}
+	c.members = append(c.members, p)
+	return p
+}
+
+// part checks that each client secret went only where its team sent it, and
+// takes the secrets out of the way of other tests.
+func (c *tenants) part() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, p := range c.members {
+		for _, other := range c.members {
+			if other != p && other.idp != p.trusts && slices.ContainsFunc(p.secrets, other.idp.got) {
+				c.t.Errorf("a client secret of %s came to the token endpoint of %s", p.name, other.name)
+			}
+		}
+		if p.secretARN == "" {
+			continue
+		}
+		if _, err := c.SecretsManager().DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{
+			SecretId: &p.secretARN, ForceDeleteWithoutRecovery: aws.Bool(true),
+		}); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+// fields are those of a secret's value.
+type fields map[string]string
+
+// value is a credential with a client secret that is new. What is stated takes
+// the place of the tenant's own, and "" leaves a field out.
+func (p *tenant) value(stated fields) string {
+	secret := p.newClientSecret()
+	p.secrets = append(p.secrets, secret)
+	all := fields{"client_id": p.name, "client_secret": secret, "access_token_url": p.TokenURL}
+	maps.Copy(all, stated)
+	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
+	value, err := json.Marshal(all)
+	p.must(err)
+	return string(value)
+}
+
+// plain is a value that is a client secret alone.
+func (p *tenant) plain() string {
+	p.value(nil)
+	return p.secret()
+}
+
+// secret is the tenant's newest client secret.
+func (p *tenant) secret() string { return p.secrets[len(p.secrets)-1] }
+
+// stores stores a value of which no event tells, so that nothing is done about
+// it but what the test asks for. The emulator has no event for a new secret.
+func (p *tenant) stores(value string) (versionID string) {
+	p.t.Helper()
+	if p.secretARN == "" {
+		created, err := p.SecretsManager().CreateSecret(p.ctx, &secretsmanager.CreateSecretInput{Name: &p.secretName, SecretString: &value})
+		p.must(err)
+		p.secretARN = *created.ARN
+		return *created.VersionId
+	}
+	return p.putsUnheard(value)
+}
+
+// joins stores a value and has its auth method created.
+func (p *tenant) joins(value string) datadogtest.AuthMethod {
+	p.t.Helper()
+	p.stores(value)
+	m, ok := p.Datadog.Get(p.syncs("created").AuthMethod.ID)
+	if !ok {
+		p.t.Fatal("Datadog has no auth method of " + p.name)
+	}
+	return m
+}
+
+// tags writes a record by hand, as whoever may tag the secret can.
+func (p *tenant) tags(record string) {
+	p.t.Helper()
+	p.must(p.tag(p.ctx, record))
+}
+
+// labels are the labels of each version of the secret.
+func (p *tenant) labels() map[string][]string {
+	p.t.Helper()
+	secret, err := p.SecretsManager().DescribeSecret(p.ctx, &secretsmanager.DescribeSecretInput{SecretId: &p.secretARN})
+	p.must(err)
+	return secret.VersionIdsToStages
+}
+
+// stays checks that Datadog holds an auth method as it was.
+func (c *tenants) stays(m datadogtest.AuthMethod) {
+	c.t.Helper()
+	now, _ := c.Datadog.Get(m.ID)
+	if now.ClientSecret != m.ClientSecret {
+		c.t.Errorf("auth method %s has another client secret", m.Name)
+	}
+	now.ClientSecret, m.ClientSecret = "", ""
+	if diff := cmp.Diff(m, now); diff != "" {
+		c.t.Errorf("auth method %s is another (-before +now):\n%s", m.Name, diff)
+	}
+}
+
+// emitted is the sum of a metric up to now.
+func (c *tenants) emitted(metric string) (sum float64) {
+	c.t.Helper()
+	c.must(c.Flush(c.ctx))
+	lines, err := c.Logs(c.ctx)
+	c.must(err)
+	for _, line := range lines {
+		sum += system.Metrics(line)[metric]
+	}
+	return sum
+}
+
+// has checks what Datadog holds in an auth method.
+func (c *tenants) has(id, clientSecret, tokenURL string) {
+	c.t.Helper()
+	if m, _ := c.Datadog.Get(id); m.ClientSecret != clientSecret || m.AccessTokenURL != tokenURL {
+		c.t.Errorf("auth method %s at Datadog has %s and another client secret, or another URL than %s", m.Name, m.AccessTokenURL, tokenURL)
+	}
+}
+
+// deployedWith changes the live function's environment for the rest of the test.
+func (c *tenants) deployedWith(environment map[string]string) {
+	c.t.Helper()
+	restore, err := c.SetEnvironment(c.ctx, environment)
+	c.must(err)
+	c.t.Cleanup(func() { c.must(restore(context.Background())) })
+}
+
+// provider is a token endpoint that remembers which client secrets it was sent.
+type provider struct {
+	*tokentest.Server
+	url string
+
+	acceptsAll bool             // whatever client it is asked for
+	silentOn   tokencheck.Style // cuts the connection of whoever authenticates so
+
+	mu   sync.Mutex
+	sent []string
+}
+
+func newProvider(t *testing.T) *provider {
+	p := &provider{Server: tokentest.New()}
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	p.url = server.URL + "/oauth2/token"
+	return p
+}
+
+// got reports whether the client secret was sent here.
+func (p *provider) got(clientSecret string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.sent, clientSecret)
+}
+
+// ServeHTTP implements http.Handler.
+func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := standin.Body(w, r)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	id, secret, style := clientOf(r, body)
+	p.mu.Lock()
+	p.sent = append(p.sent, secret)
+	p.mu.Unlock()
+	if p.acceptsAll {
+		p.Allow(id, secret)
+	}
+	if p.silentOn == style {
+		panic(http.ErrAbortHandler)
+	}
+	p.Server.ServeHTTP(w, r)
+}
+
+// clientOf is who asks for a token, and how.
+func clientOf(r *http.Request, body []byte) (id, secret string, style tokencheck.Style) {
+	if id, secret, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(id)
+		secret, _ = url.QueryUnescape(secret)
+		return id, secret, tokencheck.Header
+	}
+	form, _ := url.ParseQuery(string(body))
+	return form.Get("client_id"), form.Get("client_secret"), tokencheck.Body
+}
+
+// nonsense answers each request with the next text, in which what the request
+// had to keep secret stands for "SECRET", and closes the connection.
+func nonsense(t *testing.T, secretOf func(r *http.Request, body []byte) string, texts ...string) (base string) {
+	next := make(chan string, len(texts))
+	for _, text := range texts {
+		next <- text
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := standin.Body(w, r)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		select {
+		case text := <-next:
+			io.WriteString(conn, strings.ReplaceAll(text, "SECRET", secretOf(r, body)))
+			time.Sleep(20 * time.Millisecond) // for what comes after a whole answer to be met
+		default: // no text is left
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// notHTTP are answers that no HTTP client can take.
+var notHTTP = []string{
+	"SECRET\r\n\r\n",
+	"HTTP/1.1 SECRET\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nSECRET\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nContent-Length: SECRET\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: SECRET\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n",
+	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}SECRET\r\n\r\n",
+	"HTTP/1.1 302 Found\r\nLocation: https://SECRET:SECRET@%zz/SECRET\r\nContent-Length: 0\r\n\r\n",
+}

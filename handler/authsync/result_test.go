@@ -1,0 +1,96 @@
+package authsync
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/tokencheck"
+)
+
+func TestNewResult(t *testing.T) {
+	const arn, site = "arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf", "datadoghq.com"
+	const attach = "created: attach it to your webhooks in Datadog; the public API cannot"
+	a, b := method(idA, "payments"), method(idB, "other")
+	accepted, inconclusive := tokencheck.Verdict{Outcome: tokencheck.Accepted}, tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "503"}
+	failure := fault.New(fault.Deadline, "the time ran out")
+	secret := report.SecretRef{ARN: arn, Name: "datadog/webhooks/payments", VersionID: version1, Owner: "team"}
+	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
+		return &report.AuthMethodRef{ID: m.ID, Name: m.Name, Site: site}
+	}
+	lag := func(ms int64) *int64 { return &ms }
+	// made is a round; edits make it another.
+	made := func(edits ...func(*round)) round {
+		snap := snapshotOf(secretstore.Credential{}, secretstore.Record{ID: idA, Version: version1}, a, b)
+		snap.secret = secretstore.Secret{ARN: arn, Name: secret.Name, Owner: secret.Owner}
+		r := round{snapshot: snap, plan: plan{action: report.Update, id: idA, before: a, after: a}, verification: verification{Verdict: accepted}}
+		for _, edit := range edits {
+			edit(&r)
+		}
+		return r
+	}
+	wrote := func(r *round) { r.written = &written{method: a, at: now} }
+	later := func(r *round) { r.written = &written{method: b, at: now.Add(time.Second)} }
+	action := func(a report.Action) func(*round) { return func(r *round) { r.plan.action = a } }
+	verdict := func(v tokencheck.Verdict) func(*round) { return func(r *round) { r.verification.Verdict = v } }
+	recorded := func(record secretstore.Record) func(*round) { return func(r *round) { r.snapshot.record = record } }
+	none := func(r *round) { r.plan, r.verification = plan{}, verification{} }
+
+	for _, c := range []struct {
+		name   string
+		rounds []round
+		end    ending
+		off    bool // verification
+		event  time.Time
+		want   report.Result
+	}{
+		{"updated", []round{made(wrote)}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted"}},
+		{"verification off", []round{made(wrote, verdict(tokencheck.Verdict{}))}, ending{}, true, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "off"}},
+		{"created, then updated", []round{made(wrote, action(report.Create)), made(later)}, ending{}, false, now.Add(-time.Second),
+			report.Result{Outcome: report.Created, Secret: secret, AuthMethod: ref(b), Verification: "accepted", LagMs: lag(2000), Warnings: []string{attach}}},
+		{"adopted, and updated after a surprise", []round{made(wrote, action(report.Adopt)), made(later)}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Adopted, Secret: secret, AuthMethod: ref(b), Verification: "accepted"}},
+		{"a lag is not negative", []round{made(wrote)}, ending{}, false, now.Add(time.Second),
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", LagMs: lag(0)}},
+		{"the first write of a version", []round{made(wrote, recorded(secretstore.Record{ID: idA, Version: version2}))}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", FirstPush: true}},
+		{"onboarded", []round{made(wrote, recorded(secretstore.Record{ID: idA}))}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted"}},
+		{"no verdict", []round{made(verdict(inconclusive)), made(wrote, verdict(inconclusive))}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "inconclusive", Warnings: []string{"not verified: 503"}}},
+		{"accepted unencoded", []round{made(wrote, verdict(tokencheck.Verdict{Outcome: tokencheck.Accepted, Via: tokencheck.Plain}))}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", Warnings: []string{plainWarning}}},
+		{"failed after a write", []round{made(wrote), made(verdict(inconclusive))}, ending{err: failure}, false, time.Time{},
+			report.Result{Outcome: report.Failed, Secret: secret, AuthMethod: ref(a), Verification: "inconclusive", Error: failure}},
+		{"failed before a plan", []round{made(none)}, ending{err: failure}, true, time.Time{},
+			report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
+		{"failed, and Datadog has none", []round{made(none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.name = "new" })},
+			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure, NoAuthMethod: true}},
+		{"failed, and Datadog has one of the name", []round{made(none, recorded(secretstore.Record{}))},
+			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
+		{"failed, and the list is not known", []round{made(none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.methods = nil })},
+			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
+		{"skipped", []round{made(none, func(r *round) { r.snapshot.skip = "no version yet" })}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Skipped, Secret: secret, Warnings: []string{"no version yet"}}},
+		{"planned", []round{made(func(r *round) { r.plan.after.Scope = "b" })}, ending{}, false, time.Time{},
+			report.Result{Outcome: report.Planned, Secret: secret, AuthMethod: ref(a), Verification: "accepted",
+				Plan: &report.Plan{Action: report.Update, Changes: []report.Change{{Attribute: "scope", To: "b"}, {Attribute: "client_secret"}}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := Request{SecretID: arn, RequestID: "r", Trigger: report.Trigger{Type: "direct", ID: "r"}, Event: Event{Time: c.event}}
+			c.want.SchemaVersion, c.want.RequestID, c.want.Trigger = "1", req.RequestID, req.Trigger
+			got := newResult(req, site, !c.off, c.rounds, c.end)
+			same := cmp.Comparer(func(a, b *fault.Error) bool { return a == b })
+			if diff := cmp.Diff(c.want, got, same); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,182 @@
+package datadog
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/sensitive"
+	"datadog-webhook-auth-sync/handler/strictjson"
+)
+
+// Credentials are where a client gets what authenticates its calls: Stored or Keyless.
+type Credentials interface {
+	// fetch gets it anew. Its error has a code, and wraps no *Error.
+	fetch(ctx context.Context, c *Client) (credential, error)
+}
+
+// credential is what authenticates a call: API and application key, or a token.
+type credential struct {
+	api, app sensitive.Text
+	token    sensitive.Text
+	scheme   string           // of the token: Bearer, or Delegated for what is exchanged for one
+	expires  time.Time        // zero where it is not known to
+	shown    []sensitive.Text // to Datadog, for the token
+}
+
+func (c credential) equal(o credential) bool {
+	return c.api.Equal(o.api) && c.app.Equal(o.app) && c.token.Equal(o.token)
+}
+
+// secrets are what no answer of Datadog's may repeat.
+func (c credential) secrets() []sensitive.Text {
+	return append([]sensitive.Text{c.api, c.app, c.token}, c.shown...)
+}
+
+func (c credential) authorize(h http.Header) {
+	if c.scheme != "" {
+		h.Set("Authorization", c.scheme+" "+c.token.Reveal())
+		return
+	}
+	h.Set("DD-API-KEY", c.api.Reveal())
+	h.Set("DD-APPLICATION-KEY", c.app.Reveal())
+}
+
+const renewBefore = time.Minute // a credential's end
+
+// keyring keeps a credential until it ends or is refused. It is safe for concurrent use.
+type keyring struct {
+	credentials Credentials
+	turn        chan struct{} // full while the credential is fetched or looked at; a deadline ends the wait for it
+	held        *credential
+}
+
+// get returns the credential, fetched anew if it ends within a minute or is still the one that was refused. One that
+// cannot be renewed is used to its end.
+func (k *keyring) get(ctx context.Context, c *Client, refused credential) (credential, error) {
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return credential{}, fault.From(ctx.Err())
+	}
+	taken := k.held != nil && !k.held.equal(refused)
+	if taken && (k.held.expires.IsZero() || time.Until(k.held.expires) > renewBefore) {
+		return *k.held, nil
+	}
+	fetched, err := k.credentials.fetch(ctx, c)
+	switch {
+	case err == nil:
+		k.held = &fetched
+	case !taken || time.Until(k.held.expires) <= 0:
+		return credential{}, err
+	}
+	return *k.held, nil
+}
+
+// Stored are keys, or a service access token, in Secrets Manager.
+type Stored struct {
+	APIKeySecret string // holds the API key, or a token
+	AppKeySecret string // holds the application key; may be the same
+	// Read returns a secret's current value. Its error has a code.
+	Read func(ctx context.Context, secret string) (sensitive.Text, error)
+}
+
+// Names of the members of a key secret. Those with "admin" are of AWS's managed external secrets for Datadog.
+var (
+	tokenNames  = []string{"access_token", "DD_ACCESS_TOKEN"}
+	apiKeyNames = []string{"api_key", "apiKey", "adminApiKey", "DD_API_KEY", "dd_api_key"}
+	appKeyNames = []string{"app_key", "appKey", "application_key", "adminAppKey", "DD_APP_KEY", "dd_app_key"}
+)
+
+func (s Stored) fetch(ctx context.Context, _ *Client) (credential, error) {
+	first, err := s.open(ctx, s.APIKeySecret)
+	if err != nil {
+		return credential{}, err
+	}
+	if strings.HasPrefix(first.plain, "ddsat_") || first.plain == "" && first.find(tokenNames) != "" {
+		token, err := first.text("access token", tokenNames)
+		return credential{token: token, scheme: "Bearer"}, err
+	}
+	second := first
+	if s.AppKeySecret != s.APIKeySecret {
+		if second, err = s.open(ctx, s.AppKeySecret); err != nil {
+			return credential{}, err
+		}
+	} else if first.plain != "" {
+		return credential{}, unauthorized("one plain key cannot be both of Datadog's keys: " +
+			"make the secret a JSON object with api_key and app_key, or set DdAppKeySecretArn")
+	}
+	api, err := first.text("API key", apiKeyNames)
+	if err != nil {
+		return credential{}, err
+	}
+	app, err := second.text("application key", appKeyNames)
+	return credential{api: api, app: app}, err
+}
+
+// keySecret is the value of a secret that holds keys or a token: a plain text, or a JSON object.
+type keySecret struct {
+	plain   string
+	members map[string]json.RawMessage
+}
+
+func (s Stored) open(ctx context.Context, secret string) (keySecret, error) {
+	value, err := s.Read(ctx, secret)
+	switch {
+	case fault.Is(err, fault.Deadline):
+		return keySecret{}, err
+	case err != nil: // not the fault of the secret to sync
+		return keySecret{}, unauthorized("the secret of Datadog's keys: %s", fault.From(err).Message).Because(err)
+	}
+	text := trim(value.Reveal())
+	if !strings.HasPrefix(text, "{") {
+		return keySecret{plain: text}, nil
+	}
+	members, err := strictjson.Object([]byte(text))
+	if err != nil {
+		return keySecret{}, unauthorized("the secret of Datadog's keys begins like JSON but is wrong: %v", err)
+	}
+	return keySecret{members: members}, nil
+}
+
+// find returns the plain text, or the first member of these names that is a string and not empty.
+func (s keySecret) find(names []string) string {
+	found := s.plain
+	for _, name := range names {
+		member, _ := strictjson.String(s.members[name])
+		found = cmp.Or(found, trim(member))
+	}
+	return found
+}
+
+// text is what find finds. Its error is datadog_unauthorized and tells no value.
+func (s keySecret) text(what string, names []string) (sensitive.Text, error) {
+	switch text := s.find(names); {
+	case text == "":
+		spellings := strings.Join(names, ", ")
+		return sensitive.Text{}, unauthorized("the secret of Datadog's %s holds none under any of %s", what, spellings)
+	case !fitsHeader(text):
+		return sensitive.Text{}, unauthorized("the secret of Datadog's %s holds characters that none has", what)
+	default:
+		return sensitive.New(text), nil
+	}
+}
+
+func unauthorized(format string, args ...any) *fault.Error {
+	return fault.New(fault.DatadogUnauthorized, format, args...)
+}
+
+func fitsHeader(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// trim takes off the white space and the byte order marks that editors leave around a value.
+func trim(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
+}

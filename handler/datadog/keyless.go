@@ -1,0 +1,112 @@
+package datadog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/sensitive"
+)
+
+const (
+	delegatedPath = "/api/v2/delegated-token"
+	stsURL        = "https://sts.amazonaws.com"
+	stsRegion     = "us-east-1" // of stsURL, whatever the function's
+	stsBody       = "Action=GetCallerIdentity&Version=2011-06-15"
+	tokenLifetime = 15 * time.Minute // where Datadog does not say
+)
+
+// Keyless exchanges the function's AWS identity for a token of minutes: Datadog's workload identity federation. The proof
+// is a signed GetCallerIdentity, which Datadog, not the function, sends to AWS.
+// https://docs.datadoghq.com/account_management/workload_identity_federation/
+type Keyless struct {
+	OrgUUID string
+	Role    aws.CredentialsProvider
+}
+
+func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
+	role, err := k.Role.Retrieve(ctx)
+	var proof sensitive.Text
+	if err == nil {
+		proof, err = k.proof(ctx, role, time.Now())
+	}
+	if err != nil { // it may quote a credential
+		return credential{}, unauthorized("no token for the function's role: its AWS credentials cannot be used")
+	}
+	exchange := call{method: http.MethodPost, path: delegatedPath, body: []byte{}, want: http.StatusOK}
+	body, failed := c.once(ctx, exchange, credential{token: proof, scheme: "Delegated"}, callTimeout)
+	if failed != nil && failed.Status == 0 { // a connection that died while the function was frozen
+		body, failed = c.once(ctx, exchange, credential{token: proof, scheme: "Delegated"}, callTimeout)
+	}
+	if failed != nil {
+		return credential{}, exchangeFault(ctx, failed)
+	}
+	var answer struct {
+		Data struct {
+			Attributes struct {
+				AccessToken string          `json:"access_token"`
+				Expires     json.RawMessage `json:"expires"` // a Unix time, as text
+			} `json:"attributes"`
+		} `json:"data"`
+	}
+	token := &answer.Data.Attributes.AccessToken
+	if json.Unmarshal(body, &answer) != nil || *token == "" || !fitsHeader(*token) {
+		return credential{}, fault.New(fault.DatadogUnavailable, "no token for the function's role: Datadog's answer has none")
+	}
+	expires := time.Now().Add(tokenLifetime).Round(0) // by the wall clock, which goes on while the function is frozen
+	if unix, err := strconv.ParseInt(strings.Trim(string(answer.Data.Attributes.Expires), `"`), 10, 64); err == nil {
+		expires = time.Unix(unix, 0)
+	}
+	shown := []sensitive.Text{proof, sensitive.New(role.SessionToken)}
+	return credential{token: sensitive.New(*token), scheme: "Bearer", expires: expires, shown: shown}, nil
+}
+
+// exchangeFault gives e its code. Of Datadog's answer it tells the status alone: the proof holds the session token. It
+// does not wrap e, since the call that wanted the token was not made.
+func exchangeFault(ctx context.Context, e *Error) error {
+	e.Words = ""
+	code := fault.DatadogUnavailable
+	switch {
+	case ctx.Err() != nil:
+		code = fault.Deadline
+	case e.Status == http.StatusTooManyRequests:
+		code = fault.DatadogThrottled
+	case e.Status >= 400 && e.Status < 500:
+		code = fault.DatadogUnauthorized
+	}
+	return fault.New(code, "no token for the function's role: %s", e.Error())
+}
+
+// proof signs a GetCallerIdentity that is bound to the organisation, in the form of Datadog's own clients: body, headers,
+// method and URL.
+func (k Keyless) proof(ctx context.Context, role aws.Credentials, now time.Time) (sensitive.Text, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, stsURL, strings.NewReader(stsBody))
+	if err != nil {
+		return sensitive.Text{}, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	req.Header["x-ddog-org-id"] = []string{k.OrgUUID} // Set would respell the name
+	hash := sha256.Sum256([]byte(stsBody))
+	if err := v4.NewSigner().SignHTTP(ctx, role, req, hex.EncodeToString(hash[:]), "sts", stsRegion, now); err != nil {
+		return sensitive.Text{}, err
+	}
+	req.Header["host"] = []string{req.Host} // these two are signed, but no part of req.Header
+	req.Header.Set("Content-Length", strconv.Itoa(len(stsBody)))
+	headers, err := json.Marshal(req.Header)
+	if err != nil {
+		return sensitive.Text{}, err
+	}
+	base64 := base64.StdEncoding.EncodeToString
+	parts := []string{base64([]byte(stsBody)), base64(headers), req.Method, base64([]byte(stsURL))}
+	return sensitive.New(strings.Join(parts, "|")), nil
+}

@@ -1,0 +1,76 @@
+// Package fleet syncs every secret under the prefix that is out of sync (Reconcile), and says of each whether it is
+// (Status).
+package fleet
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/secretstore"
+)
+
+type secrets interface {
+	Describe(ctx context.Context, id string) (secretstore.Secret, error)
+	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)
+}
+
+// Fleet is every secret under the prefix. It is safe for concurrent use.
+type Fleet struct {
+	Syncer  *authsync.Syncer
+	Secrets secrets
+	Refresh time.Duration // after which a secret in sync is verified and pushed again, at the latest
+	Now     func() time.Time
+
+	mu      sync.Mutex
+	listing *datadog.Listing // that Status asked for last
+	listed  time.Time
+}
+
+func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) []Reason {
+	methods, began := l.Methods()
+	return judge(s, methods, began, shared, f.Refresh, f.Now())
+}
+
+// inScope leaves out what may not be touched, and secrets with nothing to do.
+func (f *Fleet) inScope(s secretstore.Secret, arnPrefix string) bool {
+	return s.SkipReason() == "" && f.Syncer.Scope.Admit(s.ARN, arnPrefix) == nil
+}
+
+// recordedBy returns, by the id of each auth method that is recorded, the ARNs of the secrets that record it.
+func recordedBy(secrets []secretstore.Secret) map[string][]string {
+	by := map[string][]string{}
+	for _, s := range secrets {
+		if s.Record.ID != "" {
+			by[s.Record.ID] = append(by[s.Record.ID], s.ARN)
+		}
+	}
+	return by
+}
+
+// list lists the auth methods and, page by page, the secrets in scope, both at once.
+func (f *Fleet) list(ctx context.Context, l *datadog.Listing, arnPrefix string) (secrets []secretstore.Secret,
+	secretsErr, methodsErr error) {
+	var both errgroup.Group
+	both.Go(func() error {
+		methodsErr = l.Load(ctx)
+		return nil
+	})
+	for next, more := "", true; more; more = next != "" {
+		var page []secretstore.Secret
+		if page, next, secretsErr = f.Secrets.Page(ctx, f.Syncer.Scope.Prefix, next); secretsErr != nil {
+			break
+		}
+		for _, s := range page {
+			if f.inScope(s, arnPrefix) {
+				secrets = append(secrets, s)
+			}
+		}
+	}
+	_ = both.Wait()
+	return secrets, secretsErr, methodsErr
+}

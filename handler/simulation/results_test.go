@@ -128,6 +128,9 @@ func (w *world) checkFailure(inv *invocation, x *team, r result) {
 	known, held, via := w.afterWrites(inv, x)
 	gone := known["id"] != "" && w.at(known["id"], time.Now()).ID == ""
 	rejected, since := r.held() == "rejected", inv.last(x).at
+	asKnown := func(c *credential) func(description) bool { // the style that was recorded when a round began
+		return func(d description) bool { return d.record["via"] != "" && inv.rejected(c.secret, d.record["via"]) }
+	}
 	if !isNews(inv, r, known, time.Now()) {
 		w.violated("%s publishes what is no news: %s, held %s, after %v", inv.id, r.code(), r.held(), known)
 	}
@@ -139,7 +142,8 @@ func (w *world) checkFailure(inv *invocation, x *team, r result) {
 	case r.Held.VersionID == "" && r.held() == "inconclusive": // only a hash is recorded, and no label shows of what
 	case held == nil || !slices.Contains(append(held.ids, known["version"]), r.Held.VersionID):
 		w.violated("%s says what is held of %s, and %+v is not what is recorded: %v", inv.id, x.secretName(), *r.Held, known)
-	case rejected && !inv.rejected(held.secret, via), r.held() == "accepted" && !inv.accepted(held.secret):
+	case rejected && !inv.rejected(held.secret, via) && !slices.ContainsFunc(inv.described[x], asKnown(held)),
+		r.held() == "accepted" && !inv.accepted(held.secret):
 		w.violated("%s says that what Datadog holds of %s is %s, and did not learn that", inv.id, x.secretName(), r.held())
 	}
 	current := x.versionWith(func(id string) bool { return id == inv.last(x).current })

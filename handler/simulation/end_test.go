@@ -100,7 +100,11 @@ func (w *world) excused(x *team) bool {
 func (w *world) contested(x *team) bool {
 	now, id := x.now(), w.record(x)["id"]
 	return w.shared(id) || slices.ContainsFunc(w.datadog.AuthMethods(), func(m datadogMethod) bool {
-		sameClient := now.clientID == m.ClientID && now.accessTokenURL == m.AccessTokenURL
+		has := func(m datadogMethod) bool {
+			return now.clientID == m.ClientID && now.accessTokenURL == m.AccessTokenURL
+		}
+		had := func(s state) bool { return has(s.datadogMethod) } // two stacks write to it in turns
+		sameClient := has(m) || w.shared(m.ID) && slices.ContainsFunc(w.methods[m.ID], had)
 		return w.shared(m.ID) && x.own[m.ID] || m.ID != id && (m.Name == now.methodName() || sameClient)
 	})
 }

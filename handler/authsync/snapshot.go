@@ -69,7 +69,7 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier []round) (sn
 	listing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listed := make(chan error, 1)
-	go func() { listed <- s.list(listing, req.Run.Listing, earlier) }()
+	go func() { listed <- req.Run.Listing.Load(listing) }()
 
 	value, err := s.read(ctx, &snap, req, earlier)
 	switch {
@@ -123,17 +123,6 @@ func (s *Syncer) parse(snap *snapshot, value secretstore.Value) (err error) {
 	snap.credential, err = secretstore.ParseCredential(value.Text, name, s.URLs)
 	snap.name = cmp.Or(snap.credential.Name, name)
 	return err
-}
-
-// list fetches the listing at the start of a sync, and again once it is older than a surprise.
-func (s *Syncer) list(ctx context.Context, l *datadog.Listing, earlier []round) error {
-	_, began := l.Methods()
-	for _, r := range earlier {
-		if e, ok := errors.AsType[*surprise](r.err); ok && !began.After(e.at) {
-			return l.Fetch(ctx)
-		}
-	}
-	return l.Load(ctx)
 }
 
 // methods returns the auth methods as listed, with that of id where the listing lacks it and Datadog shows it.

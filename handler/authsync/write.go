@@ -24,7 +24,6 @@ type written struct {
 type surprise struct {
 	plan  plan
 	cause error
-	at    time.Time
 }
 
 func (e *surprise) Error() string { return "Datadog does not match its list" }
@@ -44,7 +43,8 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (*writt
 	gone := p.action != report.Create && datadog.IsNotFound(err)
 	switch {
 	case ctx.Err() == nil && (lost || gone || datadog.IsConflict(err)):
-		return nil, &surprise{p, err, s.Now()}
+		l.Outdate()
+		return nil, &surprise{p, err}
 	case err != nil:
 		return nil, err
 	}

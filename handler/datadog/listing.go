@@ -13,10 +13,11 @@ type Listing struct {
 	fetch func(context.Context) ([]AuthMethod, error)
 	now   func() time.Time
 
-	mu      sync.Mutex
-	began   time.Time             // the newest fetch; zero: there is none
-	methods map[string]AuthMethod // by id; replaced, never changed
-	written map[string]time.Time  // id → when the last write of it ended
+	mu       sync.Mutex
+	outdated time.Time             // a fetch that began until then does not count
+	began    time.Time             // the newest fetch; zero: there is none
+	methods  map[string]AuthMethod // by id; replaced, never changed
+	written  map[string]time.Time  // id → when the last write of it ended
 }
 
 // NewListing returns a listing that is not fetched yet. fetch is a Client's List.
@@ -24,17 +25,15 @@ func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() ti
 	return &Listing{fetch: fetch, now: now, methods: map[string]AuthMethod{}, written: map[string]time.Time{}}
 }
 
-// Load fetches the listing unless it was fetched.
+// Load fetches the listing unless it was fetched since it was outdated. It keeps what a newer fetch found, and what a
+// write returned that ended after this fetch began.
 func (l *Listing) Load(ctx context.Context) error {
-	if _, began := l.Methods(); !began.IsZero() {
+	l.mu.Lock()
+	fresh := l.began.After(l.outdated)
+	l.mu.Unlock()
+	if fresh {
 		return nil
 	}
-	return l.Fetch(ctx)
-}
-
-// Fetch fetches the listing. It keeps what a newer fetch found, and what a write returned that ended after this fetch
-// began.
-func (l *Listing) Fetch(ctx context.Context) error {
 	began := l.now()
 	listed, err := l.fetch(ctx)
 	if err != nil {
@@ -56,6 +55,13 @@ func (l *Listing) Fetch(ctx context.Context) error {
 	}
 	l.began, l.methods = began, methods
 	return nil
+}
+
+// Outdate has the next Load fetch: Datadog turned out not to be as listed.
+func (l *Listing) Outdate() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outdated = l.now()
 }
 
 // Put enters an auth method as a write returned it.

@@ -313,6 +313,20 @@ func TestDatadogKeysRotate(t *testing.T) {
 	u.datadogHolds(secret)
 }
 
+// TestAccessTokenInPlaceOfKeys moves to a service access token, and back, without a gap.
+func TestAccessTokenInPlaceOfKeys(t *testing.T) {
+	u := newUser(t)
+	u.result(u.rotates(u.newClientSecret()))
+	for _, move := range []func(context.Context) error{u.ReplaceKeysByToken, u.RotateDatadogKeys} {
+		u.must(move(u.ctx))
+		secret := u.newClientSecret()
+		if event := u.result(u.rotates(secret)); event.Detail.Outcome != "updated" {
+			t.Errorf("the result event: %s", event.Raw)
+		}
+		u.datadogHolds(secret)
+	}
+}
+
 // TestRotationFunction plays Secrets Manager's part, which the emulator leaves
 // out: it calls the four steps.
 func TestRotationFunction(t *testing.T) {

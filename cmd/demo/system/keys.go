@@ -28,8 +28,22 @@ func (s *System) RotateDatadogKeys(ctx context.Context) error {
 	fresh := newKeys()
 	s.keys = append(s.keys, fresh...)
 	s.Datadog.SetKeys(fresh[0], fresh[1])
+	return s.storeKeys(ctx, keySecret(fresh))
+}
+
+// ReplaceKeysByToken has Datadog accept a service access token and no keys, and
+// stores the token in their place.
+func (s *System) ReplaceKeysByToken(ctx context.Context) error {
+	token := "ddsat_" + rand.Text()
+	s.keys = append(s.keys, token)
+	s.Datadog.SetKeys(rand.Text(), rand.Text())
+	s.Datadog.SetAccessToken(token)
+	return s.storeKeys(ctx, token)
+}
+
+func (s *System) storeKeys(ctx context.Context, value string) error {
 	_, err := s.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-		SecretId: &s.KeySecretARN, SecretString: aws.String(keySecret(fresh)),
+		SecretId: &s.KeySecretARN, SecretString: &value,
 	})
 	return err
 }

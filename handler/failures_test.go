@@ -259,11 +259,7 @@ func TestTheHeldCredential(t *testing.T) {
 				w.putRejected(secretName, "second")
 				c.prepare(w, first)
 				res := w.http(w.sample("http-api-sync.json")).problem(t).Result
-				got := tokencheck.Outcome("")
-				if res.Held != nil {
-					got = res.Held.Verification
-				}
-				if got != c.want {
+				if got := res.Held.Verification; got != c.want {
 					t.Errorf("held %q; want %q: %s", got, c.want, res.Summary)
 				}
 				if n := len(w.metrics()["AtRisk"]); (n == 3) != (c.want == rejected) { // two are of reconciles
@@ -286,7 +282,7 @@ func TestTheHeldCredential(t *testing.T) {
 				w.secrets.Tag(secretName, secretstore.RecordTag, written)
 			})
 			res := w.http(w.sample("http-api-sync.json")).problem(t).Result
-			want := &report.Held{VersionID: another, Verification: inconclusive}
+			want := report.Held{VersionID: another, Verification: inconclusive}
 			if diff := cmp.Diff(want, res.Held); diff != "" || len(w.metrics()["AtRisk"]) > 2 {
 				t.Errorf("held (-want +got):\n%s", diff)
 			}

@@ -19,25 +19,15 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-type syncer interface {
-	Sync(ctx context.Context, r authsync.Request) report.Result
-	Verify(ctx context.Context, s secretstore.Secret, value secretstore.Value) error
-}
-
-type secrets interface {
-	Reconcile(ctx context.Context, r authsync.Request, each func(report.Result)) fleet.Reconciliation
-	Status(ctx context.Context, r fleet.StatusRequest) (fleet.Status, error)
-}
-
 // Handler serves every trigger. It is safe for concurrent use.
 type Handler struct {
-	syncer   syncer
-	fleet    secrets
-	versions versions
-	scope    secretstore.Scope
-	log      *slog.Logger
-	meter    meter
-	now      func() time.Time
+	syncer  *authsync.Syncer
+	fleet   *fleet.Fleet
+	secrets *secretstore.Store
+	scope   secretstore.Scope
+	log     *slog.Logger
+	meter   meter
+	now     func() time.Time
 }
 
 // answerReserve is kept back before the deadline for the answer, its line in the log, and the metrics.
@@ -161,7 +151,7 @@ func (h *Handler) note(ctx context.Context, res report.Result, also ...any) {
 	add(res.Verification != "", "verification", res.Verification)
 	add(res.LagMs != nil, "lagMs", res.LagMs)
 	add(len(res.Warnings) > 0, "warnings", res.Warnings)
-	add(res.Held != nil, "held", res.Held)
+	add(res.Held != report.Held{}, "held", res.Held)
 	add(res.Recovered != nil, "recovered", res.Recovered)
 	if r := res.Record; r != nil && r.Fails() {
 		line = append(line, "failing", report.Failure{Code: r.Code, Since: r.Since})

@@ -7,7 +7,6 @@ import (
 
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // MetricNamespace is where CloudWatch keeps the metrics. Their one dimension is FunctionName.
@@ -62,7 +61,7 @@ func (m meter) sync(res report.Result) {
 	count(res.Outcome == report.Failed && res.Told, "SyncFailed")
 	count(res.RecordFailed, "RecordFailed")
 	count(res.Repaired, "Repaired")
-	lost := res.Held != nil && res.Held.Verification == tokencheck.Rejected
+	lost := res.Losing()
 	count(lost && res.Trigger.Type != report.TriggerReconcile, "AtRisk")
 	if len(values) > 0 {
 		values["SyncDuration"] = float64(res.DurationMs)

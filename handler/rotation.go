@@ -17,14 +17,6 @@ import (
 // Secrets Manager wants free when a rotation starts.
 const next = "NEXT"
 
-type versions interface {
-	Describe(ctx context.Context, id string) (secretstore.Secret, error)
-	Version(ctx context.Context, id, versionID string) (secretstore.Value, error)
-	PutPending(ctx context.Context, id, token string, rotationToken, text sensitive.Text) error
-	Promote(ctx context.Context, id, from, to string) error
-	Unlabel(ctx context.Context, id, label, versionID string) error
-}
-
 // rotationStep is one of the four steps in which Secrets Manager has a secret rotated.
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html
 type rotationStep struct {
@@ -59,7 +51,7 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 	if err := h.scope.Admit(r.secretID, from.arnPrefix); err != nil {
 		return err
 	}
-	secret, err := h.versions.Describe(ctx, r.secretID)
+	secret, err := h.secrets.Describe(ctx, r.secretID)
 	if err != nil {
 		return err
 	}
@@ -82,17 +74,17 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 	case "setSecret":
 		return nil // whoever staged the credential made it known to the identity provider
 	case "testSecret":
-		err := h.testPending(ctx, r, secret)
+		err := h.testPending(ctx, r, secret, from)
 		if errors.Is(err, errNoValue) {
 			return nil // RotateSecret with RotateImmediately=false tests a version without a value
 		}
 		return err
 	case "finishSecret":
 		// Again: testSecret may have been left out, or may not have seen the value yet.
-		if err := h.testPending(ctx, r, secret); err != nil {
+		if err := h.testPending(ctx, r, secret, from); err != nil {
 			return err
 		}
-		return h.versions.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes
+		return h.secrets.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes
 	}
 	return fault.New(fault.RotationRefused, "the step is none of createSecret, setSecret, testSecret, finishSecret")
 }
@@ -106,19 +98,19 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		if !slices.Contains(labels, next) {
 			continue
 		}
-		value, err := h.versions.Version(ctx, r.secretID, id)
+		value, err := h.secrets.Version(ctx, r.secretID, id)
 		if err != nil {
 			return err
 		}
 		staged = append(staged, value)
 	}
-	pending, err := h.versions.Version(ctx, r.secretID, r.token)
+	pending, err := h.secrets.Version(ctx, r.secretID, r.token)
 	if fault.Is(err, fault.SecretNotFound) {
 		if len(staged) != 1 {
 			return notOneStaged(len(staged), secret.Name)
 		}
 		pending = staged[0]
-		err = h.versions.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
+		err = h.secrets.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
 	}
 	if err != nil {
 		return err
@@ -127,7 +119,7 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		if !value.Text.Equal(pending.Text) {
 			continue
 		}
-		if err := h.versions.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
+		if err := h.secrets.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
 			return err
 		}
 	}
@@ -146,15 +138,15 @@ func notOneStaged(n int, name string) error {
 var errNoValue = fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
 
 // testPending returns nil if the token endpoint accepts the pending credential, and errNoValue if there is none.
-func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret) error {
-	value, err := h.versions.Version(ctx, r.secretID, r.token)
+func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret, from caller) error {
+	value, err := h.secrets.Version(ctx, r.secretID, r.token)
 	if fault.Is(err, fault.SecretNotFound) {
 		return errNoValue
 	}
 	if err != nil {
 		return err
 	}
-	return h.syncer.Verify(ctx, secret, value)
+	return h.syncer.Verify(ctx, secret, value, from.arnPrefix)
 }
 
 // unqualified returns a function's ARN, arn:partition:lambda:region:account:function:name, without version or alias.

@@ -11,6 +11,7 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/strictjson"
 )
 
@@ -119,7 +120,7 @@ func syncOf(e events.EventBridgeEvent, trigger, secretID, versionID string) even
 	return eventSync{authsync.Request{
 		SecretID: secretID,
 		Trigger:  report.Trigger{Type: trigger, ID: e.ID},
-		Event:    authsync.Event{Time: e.Time, VersionID: versionID},
+		Event:    secretstore.Event{Time: e.Time, VersionID: versionID},
 	}}
 }
 

@@ -268,7 +268,7 @@ func (w *world) newResults() (all []string) {
 		if r.Error != nil {
 			text += " " + string(r.Error.Code)
 		}
-		if r.Held != nil {
+		if r.Held.Verification != "" {
 			text += " held " + string(r.Held.Verification)
 		}
 		if r.Recovered != nil {

@@ -13,8 +13,7 @@ import (
 // plan is the one write that a round is to make.
 type plan struct {
 	action report.Action
-	id     string             // of the auth method; empty for a create
-	own    bool               // the record names it, so that no possession needs to be shown
+	own    bool               // the record names the auth method, so that no possession needs to be shown
 	before datadog.AuthMethod // as it is at Datadog; zero for a create
 	after  datadog.AuthMethod // as it will be
 	write  datadog.Write
@@ -34,7 +33,7 @@ type plan struct {
 //	f. the name is the default, and one has this client_id and access_token_url: auth_method_mismatch;
 //	g. create one.
 func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
-	c, record := snap.credential, snap.record
+	c, record := snap.credential, snap.secret.Record
 	if snap.shared {
 		return plan{}, fault.New(fault.AuthMethodMismatch,
 			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
@@ -46,26 +45,22 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 	twin, twinExists := find(snap.methods, func(m datadog.AuthMethod) bool {
 		return m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL
 	})
-	missing := c.MissingToCreate()
-	notYet := fault.New(fault.DatadogUnavailable, "Datadog does not show auth method %s yet", record.ID)
-	switch {
+	switch missing := c.MissingToCreate(); {
 	case c.AuthMethodID != "" && pinExists: // a
 		p, err := planUpdate(snap, pinned, urls, verified)
 		if record.ID != c.AuthMethodID {
 			p.left = record.ID
 		}
 		return p, err
-	case c.AuthMethodID != "" && c.AuthMethodID == record.ID && !snap.gone(): // a
-		return plan{}, notYet
+	case c.AuthMethodID == "" && recordExists: // b
+		return planUpdate(snap, recorded, urls, verified)
+	case c.AuthMethodID == "" && nameExists: // c
+		return planUpdate(snap, named, urls, verified)
+	case record.ID != "" && record.ID == snap.lookUp() && !snap.gone(): // a, d
+		return plan{}, fault.New(fault.DatadogUnavailable, "Datadog does not show auth method %s yet", record.ID)
 	case c.AuthMethodID != "": // a
 		return plan{}, fault.New(fault.AuthMethodNotFound,
 			"the secret pins auth method %s, which does not exist at Datadog", c.AuthMethodID)
-	case record.ID != "" && recordExists: // b
-		return planUpdate(snap, recorded, urls, verified)
-	case nameExists: // c
-		return planUpdate(snap, named, urls, verified)
-	case record.ID != "" && !snap.gone(): // d
-		return plan{}, notYet
 	case record.ID != "": // d
 		return plan{}, fault.New(fault.AuthMethodNotFound,
 			"auth method %s was deleted at Datadog: remove the tag %s to have a new one made, then attach that to your webhooks",
@@ -102,8 +97,8 @@ func writeOf(c secretstore.Credential) datadog.Write {
 
 // planUpdate plans to update m, or to take it over where the record does not name it, if the secret may.
 func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verified bool) (plan, error) {
-	c, record := snap.credential, snap.record
-	p := plan{action: report.Update, id: m.ID, own: record.ID == m.ID, before: m, write: writeOf(c)}
+	c, record := snap.credential, snap.secret.Record
+	p := plan{action: report.Update, own: record.ID == m.ID, before: m, write: writeOf(c)}
 	if !p.own || record.Version == "" { // an operator's tag
 		p.action = report.Adopt
 	}

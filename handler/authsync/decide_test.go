@@ -29,7 +29,7 @@ func method(id, name string) datadog.AuthMethod {
 
 func snapshotOf(c secretstore.Credential, r secretstore.Record, methods ...datadog.AuthMethod) snapshot {
 	c.ClientSecret = sensitive.New("canary-client-secret")
-	snap := snapshot{at: now, version: version1, credential: c, record: r, name: "payments", methods: map[string]datadog.AuthMethod{}}
+	snap := snapshot{at: now, version: version1, credential: c, secret: secretstore.Secret{Record: r}, name: "payments", methods: map[string]datadog.AuthMethod{}}
 	if c.Name != "" {
 		snap.name = c.Name
 	}
@@ -112,8 +112,8 @@ func TestDecide(t *testing.T) {
 				}
 				return
 			}
-			if c.code != "" || p.action != c.action || p.id != c.id || p.own != c.own {
-				t.Errorf("%s of %q, own %v; want %s of %q, %v, %s", p.action, p.id, p.own, c.action, c.id, c.own, c.code)
+			if c.code != "" || p.action != c.action || p.before.ID != c.id || p.own != c.own {
+				t.Errorf("%s of %q, own %v; want %s of %q, %v, %s", p.action, p.before.ID, p.own, c.action, c.id, c.own, c.code)
 			}
 			if p.write.AccessTokenURL == "" || p.write.AccessTokenURL != p.after.AccessTokenURL {
 				t.Errorf("the write states %q, which is not what will be verified: %q", p.write.AccessTokenURL, p.after.AccessTokenURL)

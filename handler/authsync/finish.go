@@ -3,135 +3,120 @@ package authsync
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
+// ending is what is to be made known of a sync.
+type ending struct {
+	publish     bool
+	known       bool               // the failure is recorded as told already
+	record      secretstore.Record // the next; where it is published, after that
+	unpublished secretstore.Record // the next where it could not be published, so that the next sync tells it
+}
+
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
-func (s *Syncer) finish(ctx context.Context, req Request, started time.Time, rounds []round, end ending) report.Result {
-	now := s.Now()
-	last := rounds[len(rounds)-1]
-	res := newResult(req, s.Site, s.Checker != nil, rounds, end)
-	res.DurationMs = now.Sub(started).Milliseconds()
-	if req.DryRun || last.snapshot.skip != "" || end.err != nil && !fault.Counts(end.err) {
-		res.Retry = end.err != nil && end.err.Retryable
-		return summarised(res)
-	}
-	old := lastRead(rounds)
-	if end.err != nil {
-		return s.finishFailure(ctx, req, res, rounds, end, old, now)
-	}
-	return s.finishSuccess(ctx, req, res, rounds, old, now)
-}
-
-func (s *Syncer) finishFailure(ctx context.Context, req Request, res report.Result, rounds []round, end ending,
-	old secretstore.Secret, now time.Time) report.Result {
-	next := old.Record
-	if w := lastWrite(rounds); w != nil {
-		first := func(r round) bool { return r.written != nil && r.plan.action != report.Update }
-		if next = recordAfter(w, old, "", false, now); slices.ContainsFunc(rounds, first) {
-			next = unpublished(next)
-		}
-		next = withFailure(next, old.Record)
-	}
-	looked := rounds[len(rounds)-1].look != nil
-	if looked || lastWrite(rounds) != nil {
-		next.Refused = refusedAfter(rounds, next.Refused)
-	}
-	if req.Run.Owns(end.err) {
-		return s.record(ctx, summarised(res), old, next)
-	}
-	tell, known := toTell(end.err, next, end.held, req.Event, now)
-	res = summarised(res)
-	if tell {
-		res = s.publish(ctx, res, now)
-	}
-	young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
-	res.Retry = end.err.Retryable && young || !res.Told && !known
-	if looked {
-		next = recordFailure(next, end.err, end.held, res.Told, now, s.Site)
-	}
-	return s.record(ctx, res, old, next)
-}
-
-func (s *Syncer) finishSuccess(ctx context.Context, req Request, res report.Result, rounds []round,
-	old secretstore.Secret, now time.Time) report.Result {
-	w, last := lastWrite(rounds), rounds[len(rounds)-1]
-	verdict := last.verification.Outcome
-	reconcile := req.Trigger.Type == report.TriggerReconcile
-	next := recordAfter(w, old, verdict, reconcile && len(rounds) == 1, now)
-	next.Refused = refusedAfter(rounds, next.Refused)
-	was := old.Record
-	settled := next.State == secretstore.Settled && was.State != secretstore.Settled
-	if settled && res.Outcome == report.Updated {
-		res.Outcome, res.PreviousSecretSafeToRevoke = report.Settled, verdict == tokencheck.Accepted
-	}
-	told := was.State == secretstore.Failing || was.State == secretstore.Lost
-	if told && verdict != tokencheck.Inconclusive {
-		res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
-	}
-	found := last.snapshot.secret.Record.Version // before another invocation wrote, and perhaps could not publish
-	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && found == was.Version &&
-		was.Digest == last.plan.before.Digest()
-	refresh := reconcile && asRecorded && !was.Fails() && !settled
-	res = summarised(res)
-	if refresh {
-		return s.record(ctx, res, old, next)
-	}
-	res = s.publish(ctx, res, now)
+func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
+	now, last, old := s.Now(), all.last(), all.lastRead()
+	var end ending
 	switch {
-	case res.Told:
-	case settled:
-		next = was
-	case res.Outcome == report.Created || res.Outcome == report.Adopted:
-		next = withFailure(unpublished(next), was)
+	case last.snapshot.skip != "" || !fault.Counts(last.err):
+		return s.newResult(req, all, old.Record)
+	case last.err == nil:
+		end = endSuccess(req, all, now)
 	default:
-		next = withFailure(next, was)
+		end = endFailure(req, all, now, s.Site)
 	}
-	return s.record(ctx, res, old, next)
-}
-
-func summarised(res report.Result) report.Result {
-	res.Summary = report.Summary(res)
-	return res
-}
-
-// publish puts res on the bus, in time to leave a second for the record.
-func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) report.Result {
-	ctx, cancel := before(ctx, recordReserve)
-	defer cancel()
-	detail, err := json.Marshal(res)
-	if err == nil {
-		err = s.Bus.Publish(ctx, eventbus.Event{DetailType: res.DetailType(), Detail: detail,
-			Resource: res.Secret.ARN, Time: decided})
+	res := s.newResult(req, all, end.record)
+	if end.publish {
+		err := s.publish(ctx, res, now)
+		if res.Told = err == nil; err != nil {
+			end.record = end.unpublished
+			res.Unpublished = fault.From(err)
+			res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
+		}
 	}
-	if res.Told = err == nil; !res.Told {
-		res.Unpublished = fault.From(err)
-		res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
+	if res.Error != nil {
+		young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
+		res.Retry = res.Error.Retryable && young || !res.Told && !end.known
 	}
-	return res
-}
-
-// record writes next on the secret where it differs from old: tags are rate-limited, and move LastChangedDate.
-func (s *Syncer) record(ctx context.Context, res report.Result, old secretstore.Secret,
-	next secretstore.Record) report.Result {
 	if old.ARN == "" {
 		return res
 	}
-	if res.Record = &old.Record; next.String() == old.Record.String() {
-		return res
+	if res.Record = &old.Record; end.record.String() == old.Record.String() {
+		return res // tags are rate-limited, and move LastChangedDate
 	}
-	if err := s.Secrets.Record(ctx, old.ARN, next); err != nil {
+	if err := s.Secrets.Record(ctx, old.ARN, end.record); err != nil {
 		res.RecordFailed = true
 		res.Warnings = append(res.Warnings, "this result could not be recorded on the secret: "+fault.From(err).Message)
 		return res
 	}
-	res.Record = &next
+	res.Record = &end.record
 	return res
+}
+
+// endSuccess publishes every success but a refresh: a Reconcile's that found all as recorded, and settles nothing.
+func endSuccess(req Request, all rounds, now time.Time) ending {
+	w, last, old := all.lastWrite(), all.last(), all.lastRead()
+	was, found := old.Record, all[0].snapshot.secret.Record // found: before another invocation wrote meanwhile
+	reconcile := req.Trigger.Type == report.TriggerReconcile
+	next := recordAfter(w, old, last.verification.Outcome, reconcile && len(all) == 1, now)
+	next.Refused = refusedAfter(all, next.Refused)
+	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && was.Version == found.Version &&
+		was.Digest == last.plan.before.Digest()
+	end := ending{publish: true, record: next, unpublished: withFailure(next, was)}
+	switch {
+	case next.State == secretstore.Settled && was.State != secretstore.Settled:
+		end.unpublished = was
+	case reconcile && asRecorded && !was.Fails():
+		end.publish = false
+	case all.onboarded():
+		end.unpublished = withFailure(unpublished(next), was)
+	}
+	return end
+}
+
+// endFailure publishes a failure by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
+// Datadog took is recorded.
+func endFailure(req Request, all rounds, now time.Time, site string) ending {
+	e, last, old := fault.From(all.last().err), all.last(), all.lastRead()
+	next := old.Record
+	w := all.lastWrite()
+	if w != nil {
+		next = recordAfter(w, old, "", false, now)
+		if all.onboarded() {
+			next = unpublished(next)
+		}
+		next = withFailure(next, old.Record)
+	}
+	if w != nil || last.look != nil {
+		next.Refused = refusedAfter(all, next.Refused)
+	}
+	if req.Owns != nil && req.Owns(e) {
+		return ending{known: true, record: next}
+	}
+	held := last.held.Outcome
+	tell, known := toTell(e, next, held, req.Event, now)
+	end := ending{tell, known, next, next}
+	if last.look != nil {
+		end.record = recordFailure(next, e, held, tell, now, site)
+		end.unpublished = recordFailure(next, e, held, false, now, site)
+	}
+	return end
+}
+
+// publish puts res on the bus, in time to leave a second for the record.
+func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) error {
+	ctx, cancel := before(ctx, recordReserve)
+	defer cancel()
+	detail, err := json.Marshal(res)
+	if err != nil {
+		return err
+	}
+	return s.Bus.Publish(ctx, eventbus.Event{DetailType: res.DetailType(), Detail: detail, Resource: res.Secret.ARN,
+		Time: decided})
 }

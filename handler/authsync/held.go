@@ -3,35 +3,29 @@ package authsync
 import (
 	"context"
 
-	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // heldCredential finds out, after a round that failed, whether what Datadog holds still works: rejected means that
-// alerts are being lost now. It is nil where no write is recorded, and with verification off unless the auth method is
-// gone. Snapshot and look may both be stale, so it waits until the look comes 5 s after the snapshot before it says for
-// the first time that a secret is lost.
-func (s *Syncer) heldCredential(ctx context.Context, r *round) *report.Held {
-	record := r.snapshot.record
-	if record.Version == "" || s.Checker == nil && !r.snapshot.gone() {
-		return nil
+// alerts are being lost now. It is zero where no write is recorded, and with verification off unless the auth method is
+// gone. Snapshot and look may both be stale, so before it says for the first time that a secret is lost, it waits until
+// the look comes 5 s after the snapshot; and before a first auth_method_mismatch, since Datadog may show a write that
+// another invocation has yet to record.
+func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification) {
+	record := r.snapshot.secret.Record
+	if record.Version != "" && (s.Checker != nil || r.snapshot.gone()) {
+		held = s.judgeHeld(ctx, r)
+		held.version = r.snapshot.secret.VersionOf(record)
 	}
-	r.heldVersion, r.held = r.snapshot.secret.VersionOf(record), s.judgeHeld(ctx, *r)
-	held := &report.Held{VersionID: r.heldVersion, Verification: r.held.Outcome}
-	if held.Verification != tokencheck.Rejected || record.State == secretstore.Lost {
-		return held
-	}
-	if !s.outwait(ctx, r.snapshot) {
-		held.Verification = tokencheck.Inconclusive
+	lost := held.Outcome == tokencheck.Rejected && record.State != secretstore.Lost
+	mismatch := fault.Is(r.err, fault.AuthMethodMismatch) && record.Code != fault.AuthMethodMismatch
+	wait := sureAfter - s.Now().Sub(r.snapshot.at)
+	if (lost || mismatch) && wait > 0 && !sleep(ctx, wait) && lost {
+		held.Outcome = tokencheck.Inconclusive
 	}
 	return held
-}
-
-// outwait returns 5 s after the snapshot, and reports whether there was time for it.
-func (s *Syncer) outwait(ctx context.Context, snap snapshot) bool {
-	wait := sureAfter - s.Now().Sub(snap.at)
-	return wait <= 0 || sleep(ctx, wait)
 }
 
 // judgeHeld goes by the first of these that applies:
@@ -44,7 +38,8 @@ func (s *Syncer) outwait(ctx context.Context, snap snapshot) bool {
 //  6. what the token endpoint says.
 func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 	unknown := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}}
-	record, pin := r.snapshot.record, r.snapshot.credential.AuthMethodID
+	secret, pin := r.snapshot.secret, r.snapshot.credential.AuthMethodID
+	record, asked := secret.Record, r.verification
 	m, listed := r.snapshot.methods[record.ID]
 	switch {
 	case pin != "" && pin != record.ID: // 1
@@ -53,16 +48,14 @@ func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 		return verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Rejected}}
 	case !listed || m.Digest() != record.Digest: // 3
 		return unknown
+	case record.IsOf(asked.version) && requestOf(m, asked.request.ClientSecret) == asked.request: // 4
+		return asked
 	}
-	asked := r.verification.request
-	if record.IsOf(r.snapshot.version) && r.verification.Outcome != "" && requestOf(m, asked.ClientSecret) == asked { // 4
-		return r.verification
-	}
-	id := r.snapshot.secret.VersionOf(record)
+	id := secret.VersionOf(record)
 	if id == "" {
 		return unknown // 5
 	}
-	value, err := s.Secrets.Version(ctx, r.snapshot.secret.ARN, id)
+	value, err := s.Secrets.Version(ctx, secret.ARN, id)
 	if err != nil {
 		return unknown // 5
 	}
@@ -72,5 +65,5 @@ func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 		return unknown // 5
 	}
 	request := requestOf(m, c.ClientSecret)
-	return s.check(ctx, request, knownStyle(record, m, request)) // 6
+	return s.check(ctx, id, request, knownStyle(record, m, request)) // 6
 }

@@ -1,10 +1,10 @@
 package authsync
 
 import (
+	"slices"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/fault"
-	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
@@ -59,57 +59,49 @@ func withFailure(r, old secretstore.Record) secretstore.Record {
 }
 
 // recordFailure returns old with the failure e, which was told or not.
-func recordFailure(old secretstore.Record, e *fault.Error, held *report.Held, told bool, now time.Time,
+func recordFailure(old secretstore.Record, e *fault.Error, held tokencheck.Outcome, told bool, now time.Time,
 	site string) secretstore.Record {
 	next := old
-	if next.Site = site; !old.Fails() {
-		next.Since = now.UTC().Truncate(time.Second)
-	}
-	lost := held != nil && held.Verification == tokencheck.Rejected
-	works := held != nil && held.Verification == tokencheck.Accepted
+	next.Code, next.Site = e.Code, site
 	switch {
-	case told && (lost || old.State == secretstore.Lost && !works):
-		next.State, next.Code = secretstore.Lost, e.Code
+	case told && (held == tokencheck.Rejected || old.State == secretstore.Lost && held != tokencheck.Accepted):
+		next.State = secretstore.Lost
 	case told:
-		next.State, next.Code = secretstore.Failing, e.Code
-	case !old.Fails():
-		next.State, next.Code = secretstore.Waiting, e.Code
-	default:
+		next.State = secretstore.Failing
+	case old.Fails():
 		return old
+	default:
+		next.State = secretstore.Waiting
+	}
+	if !old.Fails() {
+		next.Since = now.UTC().Truncate(time.Second)
 	}
 	return next
 }
 
-// refusedAfter returns which version a token request refused last, as recorded: old until that version is accepted. A
-// held version counts where no other does.
-func refusedAfter(rounds []round, old string) string {
-	refused := map[string]bool{} // RefusedKey → by the last verdict on that version
-	note := func(version string, v verification) string {
-		key := secretstore.RefusedKey(version)
+// refusedAfter returns which version a token request refused last, where old is the recorded one: old stands until that
+// version is accepted. A held version counts where no other does.
+func refusedAfter(all rounds, old string) string {
+	refused := map[string]bool{old: old != ""} // RefusedKey → by the last verdict on that version
+	note := func(v verification) string {
+		key := secretstore.RefusedKey(v.version)
 		if v.Refused || v.Outcome == tokencheck.Accepted {
-			refused[key] = v.refused()
+			refused[key] = v.Outcome != tokencheck.Accepted
 		}
 		return key
 	}
-	var current, held []string
-	for _, r := range rounds {
-		current = append(current, note(r.snapshot.version, r.verification))
-		held = append(held, note(r.heldVersion, r.held))
+	var held []string
+	current := []string{old}
+	for _, r := range all {
+		current = append(current, note(r.verification))
+		held = append(held, note(r.held))
 	}
-	if stands, asked := refused[old]; asked && !stands {
-		old = ""
-	}
-	for _, key := range current {
+	for _, key := range slices.Backward(append(held, current...)) {
 		if refused[key] {
-			old = key
+			return key
 		}
 	}
-	for _, key := range held {
-		if refused[key] && old == "" {
-			old = key
-		}
-	}
-	return old
+	return ""
 }
 
 // toTell reports whether a failure is to be published, where r is the record. known means that r tells it already.
@@ -118,12 +110,11 @@ func refusedAfter(rounds []round, old string) string {
 //  1. it is permanent; or
 //  2. what Datadog holds is rejected; or
 //  3. it has lasted 150 s: since the event or, without one, as recorded.
-func toTell(e *fault.Error, r secretstore.Record, held *report.Held, event Event, now time.Time) (tell, known bool) {
-	lost := held != nil && held.Verification == tokencheck.Rejected
-	works := held != nil && held.Verification == tokencheck.Accepted
-	failing := r.State == secretstore.Failing && !lost
-	stillLost := r.State == secretstore.Lost && !works
-	if r.Code == e.Code && (failing || stillLost) {
+func toTell(e *fault.Error, r secretstore.Record, held tokencheck.Outcome, event secretstore.Event,
+	now time.Time) (tell, known bool) {
+	failing := r.State == secretstore.Failing && held != tokencheck.Rejected
+	lost := r.State == secretstore.Lost && held != tokencheck.Accepted
+	if r.Code == e.Code && (failing || lost) {
 		return false, true
 	}
 	since := event.Time
@@ -131,5 +122,5 @@ func toTell(e *fault.Error, r secretstore.Record, held *report.Held, event Event
 		since = r.Since
 	}
 	lasted := !since.IsZero() && now.Sub(since) >= grace
-	return !e.Retryable || lost || lasted, false
+	return !e.Retryable || held == tokencheck.Rejected || lasted, false
 }

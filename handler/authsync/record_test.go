@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/handler/fault"
-	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
@@ -85,36 +84,35 @@ func TestToTell(t *testing.T) {
 		return secretstore.Record{State: state, Code: code, Since: now.Add(-since)}
 	}
 	none := secretstore.Record{State: secretstore.Settled}
-	held := func(o tokencheck.Outcome) *report.Held { return &report.Held{Verification: o} }
-	event := func(age time.Duration) Event { return Event{Time: now.Add(-age)} }
-	rejected, accepted, unknown := held(tokencheck.Rejected), held(tokencheck.Accepted), held(tokencheck.Inconclusive)
+	event := func(age time.Duration) secretstore.Event { return secretstore.Event{Time: now.Add(-age)} }
+	const rejected, accepted, unknown = tokencheck.Rejected, tokencheck.Accepted, tokencheck.Inconclusive
 	const waiting, failing, lost = secretstore.Waiting, secretstore.Failing, secretstore.Lost
 	for _, c := range []struct {
 		name        string
 		err         *fault.Error
 		record      secretstore.Record
-		held        *report.Held
-		event       Event
+		held        tokencheck.Outcome
+		event       secretstore.Event
 		tell, known bool
 		after       secretstore.State // if it could be published
 	}{
-		{"permanent", permanent, none, accepted, Event{}, true, false, failing},
-		{"passing, without an event", passing, none, accepted, Event{}, false, false, waiting},
-		{"the same, met again 150 s later", passing, record(waiting, passing.Code, grace), nil, Event{}, true, false, failing},
-		{"the same, a little sooner", passing, record(waiting, passing.Code, grace-tick), nil, Event{}, false, false, waiting},
+		{"permanent", permanent, none, accepted, secretstore.Event{}, true, false, failing},
+		{"passing, without an event", passing, none, accepted, secretstore.Event{}, false, false, waiting},
+		{"the same, met again 150 s later", passing, record(waiting, passing.Code, grace), "", secretstore.Event{}, true, false, failing},
+		{"the same, a little sooner", passing, record(waiting, passing.Code, grace-tick), "", secretstore.Event{}, false, false, waiting},
 		{"an event of 150 s", passing, none, unknown, event(grace), true, false, failing},
 		{"a younger event", passing, none, unknown, event(grace - tick), false, false, waiting},
 		{"a younger event of a failure that waits", passing, record(waiting, passing.Code, time.Hour), unknown, event(grace - tick), false, false, waiting},
 		{"held is rejected", passing, none, rejected, event(0), true, false, lost},
-		{"told already", passing, record(failing, passing.Code, time.Hour), accepted, Event{}, false, true, failing},
-		{"told already, permanent", permanent, record(failing, permanent.Code, time.Hour), nil, Event{}, false, true, failing},
-		{"told as another code", permanent, record(failing, passing.Code, time.Hour), nil, Event{}, true, false, failing},
+		{"told already", passing, record(failing, passing.Code, time.Hour), accepted, secretstore.Event{}, false, true, failing},
+		{"told already, permanent", permanent, record(failing, permanent.Code, time.Hour), "", secretstore.Event{}, false, true, failing},
+		{"told as another code", permanent, record(failing, passing.Code, time.Hour), "", secretstore.Event{}, true, false, failing},
 		{"told, and now lost", passing, record(failing, passing.Code, time.Hour), rejected, event(0), true, false, lost},
-		{"lost as told", passing, record(lost, passing.Code, time.Hour), rejected, Event{}, false, true, lost},
-		{"lost as told, and not known now", passing, record(lost, passing.Code, time.Hour), unknown, Event{}, false, true, lost},
-		{"lost as told, and nothing held", passing, record(lost, passing.Code, time.Hour), nil, Event{}, false, true, lost},
-		{"lost no more", passing, record(lost, passing.Code, time.Hour), accepted, Event{}, true, false, failing},
-		{"lost, and another code", permanent, record(lost, passing.Code, time.Hour), unknown, Event{}, true, false, lost},
+		{"lost as told", passing, record(lost, passing.Code, time.Hour), rejected, secretstore.Event{}, false, true, lost},
+		{"lost as told, and not known now", passing, record(lost, passing.Code, time.Hour), unknown, secretstore.Event{}, false, true, lost},
+		{"lost as told, and nothing held", passing, record(lost, passing.Code, time.Hour), "", secretstore.Event{}, false, true, lost},
+		{"lost no more", passing, record(lost, passing.Code, time.Hour), accepted, secretstore.Event{}, true, false, failing},
+		{"lost, and another code", permanent, record(lost, passing.Code, time.Hour), unknown, secretstore.Event{}, true, false, lost},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tell, known := toTell(c.err, c.record, c.held, c.event, now)
@@ -137,11 +135,14 @@ func TestToTell(t *testing.T) {
 }
 
 func TestRefusedAfter(t *testing.T) {
+	verdict := func(version string, o tokencheck.Outcome, refused bool) verification {
+		return verification{Verdict: tokencheck.Verdict{Outcome: o, Refused: refused}, version: version}
+	}
 	r := func(version string, o tokencheck.Outcome, refused bool) round {
-		return round{snapshot: snapshot{version: version}, verification: verification{Verdict: tokencheck.Verdict{Outcome: o, Refused: refused}}}
+		return round{verification: verdict(version, o, refused)}
 	}
 	held := func(version string, o tokencheck.Outcome, refused bool) round {
-		return round{heldVersion: version, held: verification{Verdict: tokencheck.Verdict{Outcome: o, Refused: refused}}}
+		return round{held: verdict(version, o, refused)}
 	}
 	one, two := secretstore.RefusedKey(version1), secretstore.RefusedKey(version2)
 	for _, c := range []struct {

@@ -13,70 +13,87 @@ import (
 const plainWarning = "the token endpoint accepts the client secret only unencoded in the header; " +
 	"whether Datadog sends it so is not published"
 
-// newResult returns what the rounds came to. The outcome of the first write stands.
-func newResult(req Request, site string, verified bool, rounds []round, end ending) report.Result {
-	last := rounds[len(rounds)-1]
-	outOfScope := fault.Is(last.err, fault.BadRequest) || fault.Is(last.err, fault.SecretOutOfScope)
+// newResult returns what the rounds came to, where next is the record after them. The outcome of the first write stands.
+func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) report.Result {
+	last, was := all.last(), all.lastRead().Record
+	snap, verdict := last.snapshot, last.verification
 	res := report.Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun,
-		Error: end.err, Held: end.held}
-	secret := lastRead(rounds)
-	if secret.ARN == "" && !outOfScope {
-		secret.ARN, secret.Name = secretstore.Identify(req.SecretID)
-	}
-	res.Secret = report.SecretRef{ARN: secret.ARN, Name: secret.Name, Owner: secret.Owner,
-		VersionID: cmp.Or(last.snapshot.version, secret.Labelled(secretstore.Current))}
-	shown := func(m datadog.AuthMethod) datadog.AuthMethod {
-		return m.Withhold(last.snapshot.credential.ClientSecret).Shown()
-	}
-	warn := func(is bool, text string) {
-		if is {
-			res.Warnings = append(res.Warnings, text)
-		}
-	}
-	if last.plan.action != "" {
-		res.AuthMethod = &report.AuthMethodRef{ID: last.plan.id, Name: shown(last.plan.after).Name, Site: site}
-	}
-	if res.Verification = string(last.verification.Outcome); !verified && last.plan.action != "" {
+		DurationMs: s.Now().Sub(all[0].snapshot.at).Milliseconds(), Secret: secretRef(req, all),
+		Verification: string(verdict.Outcome), Error: fault.From(last.err),
+		Held: report.Held{VersionID: last.held.version, Verification: last.held.Outcome}}
+	if s.Checker == nil && last.plan.action != "" {
 		res.Verification = report.VerificationOff
 	}
-	var first *round
-	for i, r := range rounds {
+	res.Retry = res.Error != nil && res.Error.Retryable
+	_, named := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
+	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.lookUp() == "" && !named
+
+	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(snap.credential.ClientSecret).Shown() }
+	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
+		return &report.AuthMethodRef{ID: m.ID, Name: shown(m).Name, Site: s.Site}
+	}
+	if last.plan.action != "" {
+		res.AuthMethod = ref(last.plan.after)
+	}
+	for _, r := range all {
 		if r.written == nil {
 			continue
 		}
-		if first == nil {
-			first = &rounds[i]
-		}
-		res.AuthMethod = &report.AuthMethodRef{ID: r.written.method.ID, Name: shown(r.written.method).Name, Site: site}
-		recorded := r.snapshot.record
+		res.Outcome = cmp.Or(res.Outcome, r.plan.action.Done())
+		res.AuthMethod = ref(r.written.method)
+		recorded := r.snapshot.secret.Record
 		res.FirstPush = res.FirstPush || recorded.Version != "" && !recorded.IsOf(r.snapshot.version)
 		if !req.Event.Time.IsZero() {
-			lag := max(0, r.written.at.Sub(req.Event.Time).Milliseconds())
+			lag := max(0, r.written.record.At.Sub(req.Event.Time).Milliseconds())
 			res.LagMs = &lag
 		}
-		warn(r.plan.left != "",
-			"the secret pins another auth method than before: "+r.plan.left+" keeps its last client secret")
+		if r.plan.left != "" {
+			res.Warnings = append(res.Warnings,
+				"the secret pins another auth method than before: "+r.plan.left+" keeps its last client secret")
+		}
+	}
+	if res.Outcome == report.Created {
+		res.Warnings = append(res.Warnings, "created: attach it to your webhooks in Datadog; the public API cannot")
 	}
 	switch {
-	case end.err != nil:
+	case res.Error != nil:
 		res.Outcome = report.Failed
-	case first != nil:
-		res.Outcome = map[report.Action]report.Outcome{report.Create: report.Created, report.Update: report.Updated,
-			report.Adopt: report.Adopted}[first.plan.action]
-	case last.snapshot.skip != "":
+	case snap.skip != "":
 		res.Outcome = report.Skipped
-		warn(true, last.snapshot.skip)
-	default:
+		res.Warnings = append(res.Warnings, snap.skip)
+	case res.Outcome == "":
 		res.Outcome = report.Planned
-		res.Plan = &report.Plan{Action: last.plan.action, Changes: report.Changes(shown(last.plan.before), shown(last.plan.after))}
+		res.Plan = &report.Plan{Action: last.plan.action,
+			Changes: report.Changes(shown(last.plan.before), shown(last.plan.after))}
+	case res.Outcome == report.Updated && next.State == secretstore.Settled && was.State != secretstore.Settled:
+		res.Outcome = report.Settled
+		res.PreviousSecretSafeToRevoke = verdict.Outcome == tokencheck.Accepted
 	}
-	warn(first != nil && first.plan.action == report.Create,
-		"created: attach it to your webhooks in Datadog; the public API cannot")
-	warn(end.err == nil && last.verification.Outcome == tokencheck.Inconclusive, "not verified: "+last.verification.Why)
-	warn(end.err == nil && last.verification.Via == tokencheck.Plain, plainWarning)
-	_, named := find(last.snapshot.methods, func(m datadog.AuthMethod) bool { return m.Name == last.snapshot.name })
-	noID := last.snapshot.record.ID == "" && last.snapshot.credential.AuthMethodID == ""
-	res.NoAuthMethod = end.err != nil && last.snapshot.methods != nil && noID && !named
-	warn(last.snapshot.credential.Warning != "", last.snapshot.credential.Warning)
+	if res.Error == nil {
+		told := was.State == secretstore.Failing || was.State == secretstore.Lost
+		if all.lastWrite() != nil && told && verdict.Outcome != tokencheck.Inconclusive {
+			res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
+		}
+		if verdict.Outcome == tokencheck.Inconclusive {
+			res.Warnings = append(res.Warnings, "not verified: "+verdict.Why)
+		}
+		if verdict.Via == tokencheck.Plain {
+			res.Warnings = append(res.Warnings, plainWarning)
+		}
+	}
+	if snap.credential.Warning != "" {
+		res.Warnings = append(res.Warnings, snap.credential.Warning)
+	}
+	res.Summary = report.Summary(res)
 	return res
+}
+
+// secretRef names the secret as it was read or, unless it is out of scope, as it was asked for.
+func secretRef(req Request, all rounds) report.SecretRef {
+	secret, err := all.lastRead(), all.last().err
+	if secret.ARN == "" && !fault.Is(err, fault.BadRequest) && !fault.Is(err, fault.SecretOutOfScope) {
+		secret.ARN, secret.Name = secretstore.Identify(req.SecretID)
+	}
+	return report.SecretRef{ARN: secret.ARN, Name: secret.Name, Owner: secret.Owner,
+		VersionID: cmp.Or(all.last().snapshot.version, secret.Labelled(secretstore.Current))}
 }

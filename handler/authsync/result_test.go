@@ -27,66 +27,74 @@ func TestNewResult(t *testing.T) {
 	// made is a round; edits make it another.
 	made := func(edits ...func(*round)) round {
 		snap := snapshotOf(secretstore.Credential{}, secretstore.Record{ID: idA, Version: version1}, a, b)
-		snap.secret = secretstore.Secret{ARN: arn, Name: secret.Name, Owner: secret.Owner}
-		r := round{snapshot: snap, plan: plan{action: report.Update, id: idA, before: a, after: a}, verification: verification{Verdict: accepted}}
+		snap.secret.ARN, snap.secret.Name, snap.secret.Owner = arn, secret.Name, secret.Owner
+		r := round{snapshot: snap, plan: plan{action: report.Update, before: a, after: a}, verification: verification{Verdict: accepted}}
 		for _, edit := range edits {
 			edit(&r)
 		}
 		return r
 	}
-	wrote := func(r *round) { r.written = &written{method: a, at: now} }
-	later := func(r *round) { r.written = &written{method: b, at: now.Add(time.Second)} }
+	wrote := func(r *round) { r.written = &written{method: a, record: secretstore.Record{At: now}} }
+	later := func(r *round) { r.written = &written{method: b, record: secretstore.Record{At: now.Add(time.Second)}} }
 	action := func(a report.Action) func(*round) { return func(r *round) { r.plan.action = a } }
 	verdict := func(v tokencheck.Verdict) func(*round) { return func(r *round) { r.verification.Verdict = v } }
-	recorded := func(record secretstore.Record) func(*round) { return func(r *round) { r.snapshot.record = record } }
+	recorded := func(record secretstore.Record) func(*round) {
+		return func(r *round) { r.snapshot.secret.Record = record }
+	}
+	failed := func(r *round) { r.err = failure }
 	none := func(r *round) { r.plan, r.verification = plan{}, verification{} }
 
 	for _, c := range []struct {
 		name   string
-		rounds []round
-		end    ending
+		rounds rounds
 		off    bool // verification
 		event  time.Time
 		want   report.Result
 	}{
-		{"updated", []round{made(wrote)}, ending{}, false, time.Time{},
+		{"updated", rounds{made(wrote)}, false, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted"}},
-		{"verification off", []round{made(wrote, verdict(tokencheck.Verdict{}))}, ending{}, true, time.Time{},
+		{"verification off", rounds{made(wrote, verdict(tokencheck.Verdict{}))}, true, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "off"}},
-		{"created, then updated", []round{made(wrote, action(report.Create)), made(later)}, ending{}, false, now.Add(-time.Second),
+		{"created, then updated", rounds{made(wrote, action(report.Create)), made(later)}, false, now.Add(-time.Second),
 			report.Result{Outcome: report.Created, Secret: secret, AuthMethod: ref(b), Verification: "accepted", LagMs: lag(2000), Warnings: []string{attach}}},
-		{"adopted, and updated after a surprise", []round{made(wrote, action(report.Adopt)), made(later)}, ending{}, false, time.Time{},
+		{"adopted, and updated after a surprise", rounds{made(wrote, action(report.Adopt)), made(later)}, false, time.Time{},
 			report.Result{Outcome: report.Adopted, Secret: secret, AuthMethod: ref(b), Verification: "accepted"}},
-		{"a lag is not negative", []round{made(wrote)}, ending{}, false, now.Add(time.Second),
+		{"a lag is not negative", rounds{made(wrote)}, false, now.Add(time.Second),
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", LagMs: lag(0)}},
-		{"the first write of a version", []round{made(wrote, recorded(secretstore.Record{ID: idA, Version: version2}))}, ending{}, false, time.Time{},
+		{"the first write of a version", rounds{made(wrote, recorded(secretstore.Record{ID: idA, Version: version2}))}, false, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", FirstPush: true}},
-		{"onboarded", []round{made(wrote, recorded(secretstore.Record{ID: idA}))}, ending{}, false, time.Time{},
+		{"onboarded", rounds{made(wrote, recorded(secretstore.Record{ID: idA}))}, false, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted"}},
-		{"no verdict", []round{made(verdict(inconclusive)), made(wrote, verdict(inconclusive))}, ending{}, false, time.Time{},
+		{"no verdict", rounds{made(verdict(inconclusive)), made(wrote, verdict(inconclusive))}, false, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "inconclusive", Warnings: []string{"not verified: 503"}}},
-		{"accepted unencoded", []round{made(wrote, verdict(tokencheck.Verdict{Outcome: tokencheck.Accepted, Via: tokencheck.Plain}))}, ending{}, false, time.Time{},
+		{"accepted unencoded", rounds{made(wrote, verdict(tokencheck.Verdict{Outcome: tokencheck.Accepted, Via: tokencheck.Plain}))}, false, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", Warnings: []string{plainWarning}}},
-		{"failed after a write", []round{made(wrote), made(verdict(inconclusive))}, ending{err: failure}, false, time.Time{},
+		{"failed after a write", rounds{made(wrote), made(failed, verdict(inconclusive))}, false, time.Time{},
 			report.Result{Outcome: report.Failed, Secret: secret, AuthMethod: ref(a), Verification: "inconclusive", Error: failure}},
-		{"failed before a plan", []round{made(none)}, ending{err: failure}, true, time.Time{},
+		{"failed before a plan", rounds{made(failed, none)}, true, time.Time{},
 			report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
-		{"failed, and Datadog has none", []round{made(none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.name = "new" })},
-			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure, NoAuthMethod: true}},
-		{"failed, and Datadog has one of the name", []round{made(none, recorded(secretstore.Record{}))},
-			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
-		{"failed, and the list is not known", []round{made(none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.methods = nil })},
-			ending{err: failure}, false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
-		{"skipped", []round{made(none, func(r *round) { r.snapshot.skip = "no version yet" })}, ending{}, false, time.Time{},
+		{"failed, and Datadog has none", rounds{made(failed, none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.name = "new" })},
+			false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure, NoAuthMethod: true}},
+		{"failed, and Datadog has one of the name", rounds{made(failed, none, recorded(secretstore.Record{}))},
+			false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
+		{"failed, and the list is not known", rounds{made(failed, none, recorded(secretstore.Record{}), func(r *round) { r.snapshot.methods = nil })},
+			false, time.Time{}, report.Result{Outcome: report.Failed, Secret: secret, Error: failure}},
+		{"skipped", rounds{made(none, func(r *round) { r.snapshot.skip = "no version yet" })}, false, time.Time{},
 			report.Result{Outcome: report.Skipped, Secret: secret, Warnings: []string{"no version yet"}}},
-		{"planned", []round{made(func(r *round) { r.plan.after.Scope = "b" })}, ending{}, false, time.Time{},
+		{"planned", rounds{made(func(r *round) { r.plan.after.Scope = "b" })}, false, time.Time{},
 			report.Result{Outcome: report.Planned, Secret: secret, AuthMethod: ref(a), Verification: "accepted",
 				Plan: &report.Plan{Action: report.Update, Changes: []report.Change{{Attribute: "scope", To: "b"}, {Attribute: "client_secret"}}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			req := Request{SecretID: arn, RequestID: "r", Trigger: report.Trigger{Type: "direct", ID: "r"}, Event: Event{Time: c.event}}
+			req := Request{SecretID: arn, RequestID: "r", Trigger: report.Trigger{Type: "direct", ID: "r"}, Event: secretstore.Event{Time: c.event}}
 			c.want.SchemaVersion, c.want.RequestID, c.want.Trigger = "1", req.RequestID, req.Trigger
-			got := newResult(req, site, !c.off, c.rounds, c.end)
+			c.want.Retry = c.want.Error != nil // until finish knows more
+			syncer := &Syncer{Site: site, Now: func() time.Time { return now }}
+			if !c.off {
+				syncer.Checker = tokencheck.New(nil)
+			}
+			got := syncer.newResult(req, c.rounds, secretstore.Record{})
+			got.Summary = "" // see package report
 			same := cmp.Comparer(func(a, b *fault.Error) bool { return a == b })
 			if diff := cmp.Diff(c.want, got, same); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

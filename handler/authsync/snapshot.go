@@ -18,7 +18,6 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
-	record       secretstore.Record            // the secret's or, where this sync wrote, of that write
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -30,7 +29,7 @@ type snapshot struct {
 
 // lookUp returns the id of the auth method that is pinned or recorded; empty: none is.
 func (snap snapshot) lookUp() string {
-	return cmp.Or(snap.credential.AuthMethodID, snap.record.ID)
+	return cmp.Or(snap.credential.AuthMethodID, snap.secret.Record.ID)
 }
 
 // goneAfter is the age of a record from which Datadog must show the auth method that it names.
@@ -38,9 +37,10 @@ const goneAfter = 10 * time.Minute
 
 // gone reports whether the recorded auth method does not exist: the listing lacks it, and a Get answered 404.
 func (snap snapshot) gone() bool {
-	_, exists := snap.methods[snap.record.ID]
-	looked := snap.methods != nil && snap.record.ID != "" && snap.lookUp() == snap.record.ID
-	return looked && !exists && snap.at.Sub(snap.record.At) >= goneAfter
+	record := snap.secret.Record
+	_, exists := snap.methods[record.ID]
+	lookedUp := snap.methods != nil && record.ID != "" && snap.lookUp() == record.ID
+	return lookedUp && !exists && snap.at.Sub(record.At) >= goneAfter
 }
 
 // movedIn reports whether a later look shows another AWSCURRENT.
@@ -52,26 +52,27 @@ func (snap snapshot) movedIn(look secretstore.Secret) bool {
 // overtakenIn reports whether a later look shows that another invocation wrote after the secret was read, or found that
 // what was lost is not.
 func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
-	was, is := snap.record, look.Record
+	was, is := snap.secret.Record, look.Record
 	wrote := was.ID != is.ID || was.Version != is.Version || was.Digest != is.Digest || !was.At.Equal(is.At)
 	found := was.State == secretstore.Lost && is.State != secretstore.Lost
 	return snap.secret.ARN != "" && (wrote || found)
 }
 
 // snapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states all
-// that a token request takes, that runs beside the listing. One Get follows where the listing lacks the auth method that
-// is pinned or recorded.
-func (s *Syncer) snapshot(ctx context.Context, req Request, earlier []round) (snap snapshot, err error) {
-	snap.at = s.Now()
+// that a token request takes, that runs beside the listing.
+func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (snap snapshot, err error) {
+	snap.at, snap.shared = s.Now(), req.Shared
 	if err := s.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
 		return snap, err
 	}
-	listing, cancel := context.WithCancel(ctx)
+	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	listed := make(chan error, 1)
-	go func() { listed <- req.Run.Listing.Load(listing) }()
+	loaded := make(chan error, 1)
+	go func() { loaded <- req.Listing.Load(loading) }()
 
-	value, err := s.read(ctx, &snap, req, earlier)
+	var value secretstore.Value
+	snap.secret, value, err = s.read(ctx, req, earlier)
+	snap.version = value.VersionID
 	switch {
 	case err == nil && snap.version == "":
 		snap.skip = snap.secret.SkipReason()
@@ -80,41 +81,41 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier []round) (sn
 		if err = s.parse(&snap, value); err == nil {
 			snap.verification = s.verifyEarly(ctx, snap)
 		}
-	case snap.record.Version == "": // no held credential to ask about
+	case snap.secret.Record.Version == "": // no held credential to ask about
 		return snap, err
 	}
-	if listErr := <-listed; listErr != nil {
-		return snap, cmp.Or(err, listErr)
+	if loadErr := <-loaded; loadErr != nil {
+		return snap, cmp.Or(err, loadErr)
 	}
-	snap.shared = req.Run.Shared(snap.secret.ARN, snap.secret.Record.ID)
-	methods, getErr := s.methods(ctx, req.Run.Listing, snap.lookUp())
-	snap.methods = methods
-	return snap, cmp.Or(err, getErr)
+	return snap, cmp.Or(err, s.addMethods(ctx, &snap, req.Listing))
 }
 
 // read reads the secret; with an error, what of it could be read. An event does not count once a look showed what came
-// after it.
-func (s *Syncer) read(ctx context.Context, snap *snapshot, req Request, earlier []round) (secretstore.Value, error) {
+// after it. After a write of this sync the record is of that write, since the tag is not written yet.
+func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
+	if req.staged != nil {
+		return req.staged.secret, req.staged.value, nil
+	}
 	event := req.Event
 	if slices.ContainsFunc(earlier, func(r round) bool { return r.look != nil }) {
-		event = Event{}
+		event = secretstore.Event{}
 	}
 	secret, value, err := s.Secrets.Read(ctx, req.SecretID, event)
 	if len(earlier) > 0 && fault.Is(err, fault.SecretNotFound) {
 		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed").Because(err)
 	}
 	if secret.ARN == "" {
-		return value, err
+		return secret, value, err
 	}
 	if err := errors.Join(s.Scope.Admit(secret.Name, req.ARNPrefix), s.Scope.Admit(secret.ARN, req.ARNPrefix)); err != nil {
-		return value, err
+		return secretstore.Secret{}, secretstore.Value{}, err
 	}
-	snap.secret, snap.record, snap.version = secret, secret.Record, value.VersionID
-	if w := lastWrite(earlier); w != nil { // the tag is not written yet
-		snap.record = w.record
-		snap.record.Refused = secret.Record.Refused
+	if w := earlier.lastWrite(); w != nil {
+		refused := secret.Record.Refused
+		secret.Record = w.record
+		secret.Record.Refused = refused
 	}
-	return value, err
+	return secret, value, err
 }
 
 // parse reads the credential in value.
@@ -125,20 +126,21 @@ func (s *Syncer) parse(snap *snapshot, value secretstore.Value) (err error) {
 	return err
 }
 
-// methods returns the auth methods as listed, with that of id where the listing lacks it and Datadog shows it.
-func (s *Syncer) methods(ctx context.Context, l *datadog.Listing, id string) (map[string]datadog.AuthMethod, error) {
+// addMethods adds the auth methods as listed, and the one that is pinned or recorded where the listing lacks it and
+// Datadog shows it.
+func (s *Syncer) addMethods(ctx context.Context, snap *snapshot, l *datadog.Listing) error {
 	methods, _ := l.Methods()
-	if _, found := methods[id]; found || id == "" {
-		return methods, nil
+	id := snap.lookUp()
+	if _, found := methods[id]; !found && id != "" {
+		m, err := s.AuthMethods.Get(ctx, id)
+		if err != nil && !datadog.IsNotFound(err) {
+			return err
+		}
+		if err == nil {
+			methods = maps.Clone(methods)
+			methods[id] = m
+		}
 	}
-	m, err := s.AuthMethods.Get(ctx, id)
-	switch {
-	case datadog.IsNotFound(err):
-		return methods, nil
-	case err != nil:
-		return nil, err
-	}
-	methods = maps.Clone(methods)
-	methods[id] = m
-	return methods, nil
+	snap.methods = methods
+	return nil
 }

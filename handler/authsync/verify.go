@@ -12,14 +12,12 @@ import (
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-// verification is what the token endpoint said, and of which request. It is zero where nothing was asked.
+// verification is what the token endpoint said of one version. It is zero where nothing was asked.
 type verification struct {
 	tokencheck.Verdict
+	version string // of the secret
 	request tokencheck.Credential
 }
-
-// refused reports whether an attempt was refused, and none accepted.
-func (v verification) refused() bool { return v.Refused && v.Outcome != tokencheck.Accepted }
 
 // verify asks the token endpoint whether it accepts the credential that Datadog will hold. An error forbids the write:
 //
@@ -29,23 +27,22 @@ func (v verification) refused() bool { return v.Refused && v.Outcome != tokenche
 //  4. inconclusive, of an own auth method whose access_token_url stays, and of a version of which no attempt was refused:
 //     no error;
 //  5. any other inconclusive verdict: credential_rejected.
-func (s *Syncer) verify(ctx context.Context, snap snapshot, p plan, earlier []round) (verification, error) {
-	v := snap.verification
+func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verification, error) {
+	v, p, record, version := r.snapshot.verification, r.plan, r.snapshot.secret.Record, r.snapshot.version
 	if s.Checker == nil {
 		return v, nil // 1
 	}
 	if request := requestOf(p.after, p.write.ClientSecret); v.request != request {
-		v = s.check(ctx, request, knownStyle(snap.record, p.before, request))
+		v = s.check(ctx, version, request, knownStyle(record, p.before, request))
 	}
-	refused := v.Refused || snap.record.Refuses(snap.version) ||
-		slices.ContainsFunc(earlier, func(r round) bool {
-			return r.snapshot.version == snap.version && r.verification.Refused
-		})
+	refused := v.Refused || record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
+		return r.verification.version == version && r.verification.Refused
+	})
 	switch {
 	case v.Outcome == tokencheck.Accepted: // 1
 		return v, nil
 	case !p.own && p.action == report.Adopt: // 2
-		return v, notPossessed(p.id, v.Why).WithRetry(true)
+		return v, notPossessed(p.before.ID, v.Why).WithRetry(true)
 	case v.Outcome == tokencheck.Rejected: // 3
 		return v, fault.New(fault.CredentialRejected, "the client secret was refused: %s", v.Why).WithHint(v.Hint)
 	case p.own && p.after.AccessTokenURL == p.before.AccessTokenURL && !refused: // 4
@@ -63,19 +60,20 @@ func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
 	}
 	stated := datadog.AuthMethod{Name: snap.name}.With(writeOf(c))
 	request := requestOf(stated, c.ClientSecret)
-	known := knownStyle(snap.record, stated, request)
-	if known == "" && snap.record.Via != "" {
+	known := knownStyle(snap.secret.Record, stated, request)
+	if known == "" && snap.secret.Record.Via != "" {
 		return verification{}
 	}
-	return s.check(ctx, request, known)
+	return s.check(ctx, snap.version, request, known)
 }
 
-func (s *Syncer) check(ctx context.Context, request tokencheck.Credential, known tokencheck.Style) verification {
-	if request.ClientID == "" {
+func (s *Syncer) check(ctx context.Context, version string, c tokencheck.Credential,
+	known tokencheck.Style) verification {
+	if c.ClientID == "" {
 		none := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}
-		return verification{none, request}
+		return verification{none, version, c}
 	}
-	return verification{s.Checker.Check(ctx, request, known), request}
+	return verification{s.Checker.Check(ctx, c, known), version, c}
 }
 
 // knownStyle returns the recorded style, if client_id and access_token_url are as recorded: m has the recorded digest,
@@ -93,34 +91,25 @@ func requestOf(m datadog.AuthMethod, secret sensitive.Text) tokencheck.Credentia
 		Audience: m.Audience, Scope: m.Scope}
 }
 
+// staged is a version of a secret that is not AWSCURRENT.
+type staged struct {
+	secret secretstore.Secret
+	value  secretstore.Value
+}
+
 // Verify returns nil if the token endpoint accepts value, a version of secret that is not AWSCURRENT, with what Datadog
 // would hold if it were written; and where verification is off. What is not accepted is credential_rejected or, where it
 // would take over an auth method, auth_method_mismatch.
-func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value secretstore.Value) error {
+func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value secretstore.Value, arnPrefix string) error {
 	if s.Checker == nil {
 		return nil
 	}
-	l := s.NewListing()
-	snap := snapshot{at: s.Now(), secret: secret, record: secret.Record, version: value.VersionID}
-	if err := s.parse(&snap, value); err != nil {
-		return err
+	r := s.dryRun(ctx, Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(),
+		staged: &staged{secret, value}}, nil)
+	if r.err == nil && r.verification.Outcome != tokencheck.Accepted {
+		return unverified(r.verification)
 	}
-	if err := l.Load(ctx); err != nil {
-		return err
-	}
-	var err error
-	if snap.methods, err = s.methods(ctx, l, snap.lookUp()); err != nil {
-		return err
-	}
-	p, err := decide(snap, s.URLs, true)
-	if err != nil {
-		return err
-	}
-	v, err := s.verify(ctx, snap, p, nil)
-	if err == nil && v.Outcome != tokencheck.Accepted {
-		err = unverified(v)
-	}
-	return err
+	return r.err
 }
 
 func unverified(v verification) error {

@@ -2,8 +2,6 @@ package authsync
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -15,69 +13,55 @@ import (
 // written is a write that Datadog took.
 type written struct {
 	method datadog.AuthMethod // as Datadog returned it
-	at     time.Time          // Datadog's 2xx
-	record secretstore.Record // of it, as pushed
+	record secretstore.Record // of it, as pushed, at Datadog's 2xx
 }
 
-// surprise is returned by write when Datadog does not match the snapshot: the auth method is gone, or there is a conflict;
-// and when the answer to a create was lost. Another round follows.
-type surprise struct {
-	plan  plan
-	cause error
-}
-
-func (e *surprise) Error() string { return "Datadog does not match its list" }
-func (e *surprise) Unwrap() error { return e.cause }
-
-// write makes the one PATCH or POST that r plans.
-func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (*written, error) {
+// write makes the one PATCH or POST that r plans. It meets a surprise, and another round follows, if the auth method is
+// gone, if there is a conflict, or if the answer to a create was lost.
+func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *written, surprise, err error) {
 	p := r.plan
 	var m datadog.AuthMethod
-	var err error
 	if p.action == report.Create {
 		m, err = s.AuthMethods.Create(ctx, p.write)
 	} else {
-		m, err = s.AuthMethods.Update(ctx, p.id, p.write)
+		m, err = s.AuthMethods.Update(ctx, p.before.ID, p.write)
 	}
 	lost := p.action == report.Create && datadog.IsLost(err)
 	gone := p.action != report.Create && datadog.IsNotFound(err)
 	switch {
 	case ctx.Err() == nil && (lost || gone || datadog.IsConflict(err)):
 		l.Outdate()
-		return nil, &surprise{p, err}
+		return nil, err, nil
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
 	l.Put(m)
 	digest := m.Digest()
 	if m.AccessTokenURL != p.after.AccessTokenURL { // edited meanwhile: it was not verified, and must not count as recorded
 		digest = p.after.Digest()
 	}
-	w := &written{method: m, at: s.Now()}
-	w.record = secretstore.Record{ID: m.ID, Version: secretstore.VersionKey(r.snapshot.version), At: w.at,
-		Digest: digest, Site: s.Site, State: secretstore.Pushed, Via: string(r.verification.Via)}
+	via := r.verification.Via
 	if r.verification.Outcome != tokencheck.Accepted {
-		w.record.Via = string(knownStyle(r.snapshot.record, p.before, requestOf(p.after, p.write.ClientSecret)))
+		via = knownStyle(r.snapshot.secret.Record, p.before, requestOf(p.after, p.write.ClientSecret))
 	}
-	return w, nil
+	return &written{m, secretstore.Record{ID: m.ID, Version: secretstore.VersionKey(r.snapshot.version), At: s.Now(),
+		Digest: digest, Site: s.Site, Via: string(via), State: secretstore.Pushed}}, nil, nil
 }
 
 // unexplained returns an error if the last round met a surprise and p is to make the same write again, except for a
 // create whose answer was lost: that left nothing behind.
-func unexplained(earlier []round, p plan) error {
+func unexplained(earlier rounds, p plan) error {
 	if len(earlier) == 0 {
 		return nil
 	}
-	last, ok := errors.AsType[*surprise](earlier[len(earlier)-1].err)
-	if !ok || last.plan.action != p.action || last.plan.id != p.id || last.plan.write.Name != p.write.Name {
-		return nil
-	}
+	surprise, last := earlier.last().surprise, earlier.last().plan
+	same := last.action == p.action && last.before.ID == p.before.ID && last.write.Name == p.write.Name
 	switch {
-	case datadog.IsNotFound(last.cause):
-		return fault.New(fault.DatadogUnavailable, "Datadog lists auth method %s, and says that it does not exist", p.id).
-			Because(last.cause)
-	case datadog.IsConflict(last.cause):
-		return last.cause
+	case same && datadog.IsNotFound(surprise):
+		return fault.New(fault.DatadogUnavailable, "Datadog lists auth method %s, and says that it does not exist",
+			p.before.ID).Because(surprise)
+	case same && datadog.IsConflict(surprise):
+		return surprise
 	}
 	return nil
 }

@@ -14,15 +14,10 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-type secrets interface {
-	Describe(ctx context.Context, id string) (secretstore.Secret, error)
-	Page(ctx context.Context, prefix, token string) (secrets []secretstore.Secret, next string, err error)
-}
-
 // Fleet is every secret under the prefix. It is safe for concurrent use.
 type Fleet struct {
 	Syncer  *authsync.Syncer
-	Secrets secrets
+	Secrets *secretstore.Store
 	Refresh time.Duration // after which a secret in sync is verified and pushed again, at the latest
 	Now     func() time.Time
 

@@ -11,11 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"datadog-webhook-auth-sync/handler/authsync"
-	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // Workers is how many secrets one Reconcile syncs at a time.
@@ -63,10 +61,11 @@ type Unmanaged struct {
 func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(report.Result)) Reconciliation {
 	started := f.Now()
 	req.Trigger = report.Trigger{Type: report.TriggerReconcile, ID: req.RequestID}
-	r := &run{Fleet: f, req: req, each: each, listing: f.Syncer.NewListing(), trouble: map[fault.Code]int{}}
+	req.Listing = f.Syncer.NewListing()
+	r := &run{Fleet: f, req: req, each: each, trouble: map[fault.Code]int{}}
 	r.answer = Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun,
 		Outcomes: map[report.Outcome]int{}}
-	secrets, secretsErr, methodsErr := f.list(ctx, r.listing, req.ARNPrefix)
+	secrets, secretsErr, methodsErr := f.list(ctx, req.Listing, req.ARNPrefix)
 	r.answer.Listed, r.recordedBy = secretsErr == nil, recordedBy(secrets)
 	var items []*item
 	for _, s := range secrets {
@@ -78,6 +77,9 @@ func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(r
 	r.stopped = r.answer.Error != nil
 	r.syncAll(ctx, items)
 	r.count(items)
+	if req.DryRun {
+		r.answer.Unmanaged, r.answer.Plans = r.unmanaged(), capped(r.answer.Plans)
+	}
 	r.answer.DurationMs = f.Now().Sub(started).Milliseconds()
 	return r.answer
 }
@@ -87,7 +89,6 @@ type run struct {
 	*Fleet
 	req        authsync.Request // of which each secret gets a copy
 	each       func(report.Result)
-	listing    *datadog.Listing
 	recordedBy map[string][]string // id of an auth method → ARNs of the secrets that record it, as listed
 
 	mu      sync.Mutex
@@ -95,31 +96,26 @@ type run struct {
 	stopped bool
 	wrote   bool
 	trouble map[fault.Code]int // secrets that met this code
-	planned []string           // ids of auth methods that a plan names
 }
 
 // item is one secret of a run.
 type item struct {
-	secret     secretstore.Secret
-	reasons    []Reason
-	skip       bool // there is nothing to do after all
-	left       bool // for the next run
-	rejected   bool // this run found that what Datadog holds is rejected
-	unrecorded bool // this run met a failure that could not be recorded
+	secret  secretstore.Secret // as the run leaves it; its record fails, even where that could not be recorded
+	reasons []Reason
+	skip    bool // there is nothing to do after all
+	left    bool // for the next run
 }
 
-func (r *run) judge(i *item) {
-	i.reasons = r.Fleet.judge(i.secret, r.listing, r.shared(i.secret.ARN, i.secret.Record.ID))
-}
+func (r *run) judge(i *item) { i.reasons = r.Fleet.judge(i.secret, r.req.Listing, r.shared(i.secret)) }
 
-// shared reports whether a secret other than arn records the auth method, as listed.
-func (r *run) shared(arn, id string) bool {
-	return slices.ContainsFunc(r.recordedBy[id], func(other string) bool { return other != arn })
+// shared reports whether another secret records the same auth method, as listed.
+func (r *run) shared(s secretstore.Secret) bool {
+	return slices.ContainsFunc(r.recordedBy[s.Record.ID], func(arn string) bool { return arn != s.ARN })
 }
 
 // foreign returns an error if Datadog lists none of two or more auth methods that are recorded.
 func (r *run) foreign() error {
-	methods, began := r.listing.Methods()
+	methods, began := r.req.Listing.Methods()
 	if began.IsZero() || len(r.recordedBy) < 2 {
 		return nil
 	}
@@ -190,48 +186,50 @@ func (r *run) mayStart(ctx context.Context) bool {
 
 // sync judges the secret again by a fresh look, since lists may be minutes old, and syncs it if it is out of sync.
 func (r *run) sync(ctx context.Context, i *item) {
-	fresh, err := r.Secrets.Describe(ctx, i.secret.ARN)
-	if err == nil { // otherwise the sync says what it is
+	if fresh, err := r.Secrets.Describe(ctx, i.secret.ARN); err == nil { // otherwise the sync says what it is
 		i.secret = fresh
 		if r.judge(i); stateOf(i.reasons) != OutOfSync {
 			return
 		}
 	}
 	req := r.req
-	req.SecretID = i.secret.ARN
-	req.Run = &authsync.Run{Listing: r.listing, Shared: r.shared, Owns: func(e *fault.Error) bool {
+	req.SecretID, req.Shared = i.secret.ARN, r.shared(i.secret)
+	req.Owns = func(e *fault.Error) bool {
 		i.left = r.owns(e)
 		return i.left
-	}}
+	}
 	res := r.Syncer.Sync(ctx, req)
-	if req.DryRun && res.Error != nil {
-		req.Run.Owns(res.Error)
-	}
-	i.rejected = res.Held != nil && res.Held.Verification == tokencheck.Rejected
-	if i.left {
-		return
-	}
 	res.Repaired = res.Error == nil && !req.DryRun && i.isRepair(r.Now())
-	if i.skip = res.Outcome == report.Skipped || is(res.Error, fault.SecretNotFound); i.skip {
-		return
-	}
+	i.skip = res.Outcome == report.Skipped || res.Error != nil && res.Error.Code == fault.SecretNotFound
 	if !req.DryRun {
-		i.unrecorded = res.Error != nil && (res.RecordFailed || res.Record == nil || !res.Record.Fails())
-		if res.Record != nil {
-			i.secret.Record = *res.Record
-		}
+		i.after(res)
 		r.judge(i)
 	}
-	r.note(res)
+	if !i.left && !i.skip {
+		r.note(res)
+	}
 }
-
-func is(e *fault.Error, code fault.Code) bool { return e != nil && e.Code == code }
 
 // isRepair reports whether the event of a rotation did not come, or somebody else writes to the auth method.
 func (i *item) isRepair(now time.Time) bool {
 	has := func(why Reason) bool { return slices.Contains(i.reasons, why) }
 	missed := has(OtherVersion) && !has(Failing) && now.Sub(i.secret.LastChanged) > eventLate
 	return missed || has(AttributesDiffer)
+}
+
+// after takes over the record as the sync left it, and the failure that could not be recorded.
+func (i *item) after(res report.Result) {
+	if res.Record != nil {
+		i.secret.Record = *res.Record
+	}
+	record := &i.secret.Record
+	unrecorded := res.RecordFailed || res.Record == nil || !record.Fails()
+	switch {
+	case res.Losing():
+		record.State = secretstore.Lost
+	case res.Error != nil && !i.left && unrecorded && record.State != secretstore.Lost:
+		record.State = secretstore.Failing
+	}
 }
 
 // owns reports whether a secret's failure is the run's:
@@ -260,14 +258,13 @@ func (r *run) owns(e *fault.Error) bool {
 func (r *run) note(res report.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.answer.Outcomes[res.Outcome]++
-	switch a := &r.answer; res.Outcome {
+	a := &r.answer
+	a.Outcomes[res.Outcome]++
+	switch res.Outcome {
 	case report.Failed:
 		a.Failures = capped(append(a.Failures, res))
 	case report.Planned:
-		a.Plans = capped(append(a.Plans, res))
-		r.planned = append(r.planned, res.AuthMethod.ID)
-	case report.Skipped:
+		a.Plans = append(a.Plans, res)
 	default:
 		r.wrote = true
 	}
@@ -279,30 +276,32 @@ func capped[T any](all []T) []T { return all[:min(maxListed, len(all))] }
 // count counts the secrets as the run leaves them.
 func (r *run) count(items []*item) {
 	a := &r.answer
+	states, records := map[State]int{}, map[secretstore.State]int{}
 	for _, i := range items {
 		if i.skip {
 			continue
 		}
 		a.Secrets++
-		state, recorded := stateOf(i.reasons), i.secret.Record.State
-		a.InSync += one(state == InSync)
-		a.Settling += one(state == IsSettling)
-		a.OutOfSync += one(state == OutOfSync)
-		a.Failing += one(i.unrecorded || recorded == secretstore.Failing || recorded == secretstore.Lost)
-		a.AtRisk += one(i.rejected || recorded == secretstore.Lost)
-		a.Unverified += one(recorded == secretstore.Unproven)
-		a.LeftOver += one(i.left)
+		states[stateOf(i.reasons)]++
+		records[i.secret.Record.State]++
+		if i.left {
+			a.LeftOver++
+		}
 	}
-	if r.req.DryRun {
-		a.Unmanaged = r.unmanaged()
-	}
+	a.InSync, a.Settling, a.OutOfSync = states[InSync], states[IsSettling], states[OutOfSync]
+	a.AtRisk = records[secretstore.Lost]
+	a.Failing = records[secretstore.Failing] + a.AtRisk
+	a.Unverified = records[secretstore.Unproven]
 }
 
 // unmanaged returns the auth methods that no secret records and no plan names.
 func (r *run) unmanaged() (all []Unmanaged) {
-	methods, _ := r.listing.Methods()
+	methods, _ := r.req.Listing.Methods()
+	planned := func(id string) bool {
+		return slices.ContainsFunc(r.answer.Plans, func(p report.Result) bool { return p.AuthMethod.ID == id })
+	}
 	for id, m := range methods {
-		if r.recordedBy[id] == nil && !slices.Contains(r.planned, id) {
+		if r.recordedBy[id] == nil && !planned(id) {
 			all = append(all, Unmanaged{id, m.Shown().Name})
 		}
 	}
@@ -310,11 +309,4 @@ func (r *run) unmanaged() (all []Unmanaged) {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	return capped(all)
-}
-
-func one(is bool) int {
-	if is {
-		return 1
-	}
-	return 0
 }

@@ -20,6 +20,17 @@ const (
 	Adopt  Action = "adopt" // take over
 )
 
+// Done returns the outcome of a sync that did a.
+func (a Action) Done() Outcome {
+	switch a {
+	case Create:
+		return Created
+	case Adopt:
+		return Adopted
+	}
+	return Updated
+}
+
 // Outcome of a sync.
 type Outcome string
 
@@ -60,7 +71,7 @@ type Result struct {
 	Plan                       *Plan          `json:"plan,omitempty"`
 	Warnings                   []string       `json:"warnings,omitempty"`
 	Error                      *fault.Error   `json:"error,omitempty"`
-	Held                       *Held          `json:"held,omitempty"`      // of a failure
+	Held                       Held           `json:"held,omitzero"`       // of a failure; zero: nothing was written
 	Recovered                  *Failure       `json:"recovered,omitempty"` // after a failure that was told
 	Summary                    string         `json:"summary"`
 
@@ -87,6 +98,9 @@ type Held struct {
 	VersionID    string             `json:"versionId"`
 	Verification tokencheck.Outcome `json:"verification"`
 }
+
+// Losing reports whether what Datadog holds was rejected: alerts are being lost.
+func (r Result) Losing() bool { return r.Held.Verification == tokencheck.Rejected }
 
 // Failure is one that was recorded.
 type Failure struct {

@@ -28,14 +28,14 @@ func TestSummary(t *testing.T) {
 	long := strings.Repeat("a-very-long-name/", 31)
 	for _, row := range fault.Table {
 		for _, message := range []string{"short", strings.Repeat("a long message ", 20)} {
-			for _, held := range []*report.Held{nil, {Verification: tokencheck.Rejected}, {Verification: tokencheck.Accepted, VersionID: "v0"}} {
+			for _, held := range []report.Held{{}, {Verification: tokencheck.Rejected}, {Verification: tokencheck.Accepted, VersionID: "v0"}} {
 				for _, name := range []string{"", "payments", long} {
 					got := report.Summary(report.Result{Outcome: report.Failed, Secret: report.SecretRef{Name: name, Owner: "team@example.com\n" + name},
 						Error: fault.New(row.Code, "%s \"quoted\" <b>", message), Held: held})
 					if n := utf8.RuneCountInString(got); n > 300 || strings.ContainsAny(got, "@\n\"\\<>`") || !strings.Contains(got, string(row.Code)) {
 						t.Errorf("%d characters: %q", n, got)
 					}
-					lost := held != nil && held.Verification == tokencheck.Rejected
+					lost := held.Verification == tokencheck.Rejected
 					if !strings.Contains(got, row.Hint) && !(lost && row.Code == fault.CredentialRejected) {
 						t.Errorf("without its hint: %s", got)
 					}
@@ -49,9 +49,7 @@ func TestWhatASummarySays(t *testing.T) {
 	const accepted, rejected, inconclusive = tokencheck.Accepted, tokencheck.Rejected, tokencheck.Inconclusive
 	failed := func(code fault.Code, held tokencheck.Outcome, edits ...func(*report.Result)) report.Result {
 		r := report.Result{Outcome: report.Failed, Error: fault.New(code, "why").WithHint("Do this.")}
-		if held != "" {
-			r.Held = &report.Held{VersionID: "v0", Verification: held}
-		}
+		r.Held = report.Held{VersionID: "v0", Verification: held}
 		for _, edit := range edits {
 			edit(&r)
 		}

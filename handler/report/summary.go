@@ -43,7 +43,7 @@ func (r Result) sentences() (cause, rest string) {
 	switch {
 	case r.Error != nil:
 		hint := r.Error.Hint
-		if r.isLosing() && r.Error.Code == fault.CredentialRejected {
+		if r.Losing() && r.Error.Code == fault.CredentialRejected {
 			hint = "Store a client secret that works, or go back to one that does."
 		}
 		return r.Error.Brief(), fmt.Sprintf(" (%s). %s %s", r.Error.Code, r.Loss(), shortened(hint, maxHint))
@@ -68,21 +68,19 @@ func (r Result) Loss() string {
 	switch {
 	case r.DryRun || !fault.Counts(r.Error):
 		return "Nothing changed at Datadog."
-	case r.isLosing() && r.Error.Code == fault.AuthMethodNotFound:
+	case r.Losing() && r.Error.Code == fault.AuthMethodNotFound:
 		return "ALERTS ARE BEING LOST NOW."
-	case r.isLosing():
+	case r.Losing():
 		return "What Datadog holds does not work: ALERTS ARE BEING LOST NOW."
-	case r.Held != nil && r.Held.Verification == tokencheck.Accepted && r.Held.VersionID != r.Secret.VersionID:
+	case r.Held.Verification == tokencheck.Accepted && r.Held.VersionID != r.Secret.VersionID:
 		return "Datadog holds the one before, which still works: no alert is lost yet."
-	case r.Held != nil && r.Held.Verification == tokencheck.Accepted:
+	case r.Held.Verification == tokencheck.Accepted:
 		return "What Datadog holds still works: no alert is lost yet."
 	case r.NoAuthMethod:
 		return "Datadog has no auth method for it."
 	}
 	return "Whether alerts are being lost is not known."
 }
-
-func (r Result) isLosing() bool { return r.Held != nil && r.Held.Verification == tokencheck.Rejected }
 
 func (r Result) attach() string {
 	if r.Outcome == Created {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
@@ -43,11 +44,8 @@ const answerReserve = time.Second
 //   - an HTTP request: every failure is an answer.
 func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
 	from := callerOf(ctx)
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerReserve))
-		defer cancel()
-	}
+	ctx, cancel := deadline.Before(ctx, answerReserve)
+	defer cancel()
 	switch t := recognise(payload).(type) {
 	case ignored:
 		h.log.DebugContext(ctx, "nothing to do", "why", t.why, "requestId", from.requestID)

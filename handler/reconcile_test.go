@@ -435,14 +435,14 @@ func TestADryReconcile(t *testing.T) {
 		if len(answer.Failures) != 1 || answer.OutOfSync != 4 {
 			t.Errorf("answer: %s", text)
 		}
-		actions := map[string]report.Action{}
+		actions := map[string]string{}
 		for _, p := range answer.Plans {
 			actions[p.Secret.Name] = p.Plan.Action
 			if p.Verification != "accepted" {
 				t.Errorf("verification of %s: %q", p.Secret.Name, p.Verification)
 			}
 		}
-		want := map[string]report.Action{nameOf(0): report.Update, nameOf(2): report.Create, nameOf(4): report.Adopt}
+		want := map[string]string{nameOf(0): "update", nameOf(2): "create", nameOf(4): "adopt"}
 		if diff := cmp.Diff(want, actions); diff != "" {
 			t.Errorf("plans (-want +got):\n%s", diff)
 		}

@@ -367,7 +367,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 			}
 			return res.Plan
 		}
-		if got := plan(); got.Action != report.Create {
+		if got := plan(); got.Action != "create" {
 			t.Errorf("first plan: %+v", got)
 		}
 		if len(w.datadog.AuthMethods()) > 0 {
@@ -378,7 +378,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 		}
 		w.secrets.Put(secretName, w.value("second", "scope=b"))
 		events, record := len(w.published()), w.secrets.Tags(secretName)
-		want := &report.Plan{Action: report.Update,
+		want := &report.Plan{Action: "update",
 			Changes: []report.Change{{Attribute: "scope", From: "a", To: "b"}, {Attribute: "client_secret"}}}
 		if diff := cmp.Diff(want, plan()); diff != "" {
 			t.Errorf("second plan (-want +got):\n%s", diff)

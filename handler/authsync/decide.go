@@ -12,12 +12,12 @@ import (
 
 // plan is the one write that a round is to make.
 type plan struct {
-	action report.Action
-	own    bool               // the record names the auth method, so that no possession needs to be shown
-	before datadog.AuthMethod // as it is at Datadog; zero for a create
-	after  datadog.AuthMethod // as it will be
-	write  datadog.Write
-	left   string // the id of an auth method that the secret no longer pins
+	outcome report.Outcome     // of a sync that makes it: created, updated or adopted
+	own     bool               // the record names the auth method, so that no possession needs to be shown
+	before  datadog.AuthMethod // as it is at Datadog; zero for a create
+	after   datadog.AuthMethod // as it will be
+	write   datadog.Write
+	left    string // the id of an auth method that the secret no longer pins
 }
 
 // decide names the auth method to write to, by the first of these that applies. An id exists if it is listed, or if a
@@ -75,7 +75,7 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 			WithBrief("another auth method has this client_id and access_token_url").
 			WithHint("Pin that with auth_method_id, or state a name to create another.")
 	}
-	p := plan{action: report.Create, write: writeOf(c)} // g
+	p := plan{outcome: report.Created, write: writeOf(c)} // g
 	p.write.Name = snap.name
 	p.after = p.before.With(p.write)
 	return p, nil
@@ -98,9 +98,9 @@ func writeOf(c secretstore.Credential) datadog.Write {
 // planUpdate plans to update m, or to take it over where the record does not name it, if the secret may.
 func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verified bool) (plan, error) {
 	c, record := snap.credential, snap.secret.Record
-	p := plan{action: report.Update, own: record.ID == m.ID, before: m, write: writeOf(c)}
+	p := plan{outcome: report.Updated, own: record.ID == m.ID, before: m, write: writeOf(c)}
 	if !p.own || record.Version == "" { // an operator's tag
-		p.action = report.Adopt
+		p.outcome = report.Adopted
 	}
 	p.after = m.With(p.write)
 	p.write.AccessTokenURL = p.after.AccessTokenURL // whoever edits it meanwhile must not get the secret

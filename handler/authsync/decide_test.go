@@ -63,34 +63,34 @@ func TestDecide(t *testing.T) {
 	otherURL := with(full, func(c *secretstore.Credential) { c.AccessTokenURL = "https://login.example.net/token" })
 
 	for _, c := range []struct {
-		name   string
-		snap   snapshot
-		action report.Action
-		id     string
-		own    bool
-		code   fault.Code
-		retry  bool
-		says   string
+		name    string
+		snap    snapshot
+		outcome report.Outcome
+		id      string
+		own     bool
+		code    fault.Code
+		retry   bool
+		says    string
 	}{
-		{"a: pinned and recorded", snapshotOf(pin(full, idA), recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
-		{"a: pinned, another recorded", snapshotOf(pin(full, idB), recorded(a, time.Hour), a, b), report.Adopt, idB, false, "", false, ""},
-		{"a: pinned, and stating nothing", snapshotOf(pin(bare, idB), secretstore.Record{}, b), report.Adopt, idB, false, "", false, ""},
+		{"a: pinned and recorded", snapshotOf(pin(full, idA), recorded(a, time.Hour), a), report.Updated, idA, true, "", false, ""},
+		{"a: pinned, another recorded", snapshotOf(pin(full, idB), recorded(a, time.Hour), a, b), report.Adopted, idB, false, "", false, ""},
+		{"a: pinned, and stating nothing", snapshotOf(pin(bare, idB), secretstore.Record{}, b), report.Adopted, idB, false, "", false, ""},
 		{"a: pinned, stating another client", snapshotOf(pin(full, idA), secretstore.Record{}, otherClient), "", "", false, fault.AuthMethodMismatch, false, "tag"},
 		{"a: pinned, stating another URL", snapshotOf(pin(otherURL, idA), secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, false, "tag"},
 		{"a: pinned, and gone", snapshotOf(pin(full, idA), secretstore.Record{}, b), "", "", false, fault.AuthMethodNotFound, false, "pins"},
 		{"a: pinned, recorded a moment ago, and gone", snapshotOf(pin(full, idA), recorded(a, 0), b), "", "", false, fault.DatadogUnavailable, true, "yet"},
 		{"a: pinned, recorded 10 min ago, and gone", snapshotOf(pin(full, idA), recorded(a, 10*time.Minute), b), "", "", false, fault.AuthMethodNotFound, false, "pins"},
-		{"b: recorded", snapshotOf(full, recorded(a, time.Hour), a, b), report.Update, idA, true, "", false, ""},
-		{"b: recorded, and one of the name", snapshotOf(full, recorded(b, time.Hour), a, b), report.Update, idB, true, "", false, ""},
-		{"b: recorded, with a new client and URL", snapshotOf(otherURL, recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
-		{"b: an operator's tag", snapshotOf(bare, tag, otherClient), report.Adopt, idA, true, "", false, ""},
-		{"b: a client secret alone", snapshotOf(bare, recorded(a, time.Hour), a), report.Update, idA, true, "", false, ""},
+		{"b: recorded", snapshotOf(full, recorded(a, time.Hour), a, b), report.Updated, idA, true, "", false, ""},
+		{"b: recorded, and one of the name", snapshotOf(full, recorded(b, time.Hour), a, b), report.Updated, idB, true, "", false, ""},
+		{"b: recorded, with a new client and URL", snapshotOf(otherURL, recorded(a, time.Hour), a), report.Updated, idA, true, "", false, ""},
+		{"b: an operator's tag", snapshotOf(bare, tag, otherClient), report.Adopted, idA, true, "", false, ""},
+		{"b: a client secret alone", snapshotOf(bare, recorded(a, time.Hour), a), report.Updated, idA, true, "", false, ""},
 		{"b: the same, edited since", snapshotOf(bare, recorded(a, time.Hour), edited), "", "", false, fault.AuthMethodMismatch, true, "edited"},
-		{"b: stating the URL, edited since", snapshotOf(full, recorded(a, time.Hour), edited), report.Update, idA, true, "", false, ""},
+		{"b: stating the URL, edited since", snapshotOf(full, recorded(a, time.Hour), edited), report.Updated, idA, true, "", false, ""},
 		{"b: an operator's tag on a URL that may not be called", snapshotOf(bare, tag, thiefs), "", "", false, fault.AuthMethodMismatch, false, "access_token_url"},
-		{"c: one of the name", snapshotOf(full, secretstore.Record{}, a, b), report.Adopt, idA, false, "", false, ""},
-		{"c: one of the stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "other" }), secretstore.Record{}, a, b), report.Adopt, idB, false, "", false, ""},
-		{"c: one of the name, recorded gone", snapshotOf(full, recorded(b, time.Hour), a), report.Adopt, idA, false, "", false, ""},
+		{"c: one of the name", snapshotOf(full, secretstore.Record{}, a, b), report.Adopted, idA, false, "", false, ""},
+		{"c: one of the stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "other" }), secretstore.Record{}, a, b), report.Adopted, idB, false, "", false, ""},
+		{"c: one of the name, recorded gone", snapshotOf(full, recorded(b, time.Hour), a), report.Adopted, idA, false, "", false, ""},
 		{"c: of another client", snapshotOf(full, secretstore.Record{}, otherClient), "", "", false, fault.AuthMethodMismatch, false, "state"},
 		{"c: of another URL", snapshotOf(otherURL, secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, false, "state"},
 		{"c: stating no URL", snapshotOf(with(full, func(c *secretstore.Credential) { c.AccessTokenURL = "" }), secretstore.Record{}, a), "", "", false, fault.AuthMethodMismatch, true, "state"},
@@ -100,8 +100,8 @@ func TestDecide(t *testing.T) {
 		{"d: an operator's tag of what is gone", snapshotOf(full, tag), "", "", false, fault.AuthMethodNotFound, false, "attach"},
 		{"e: nothing to update", snapshotOf(bare, secretstore.Record{}, b), "", "", false, fault.SecretInvalid, false, "client_id, access_token_url"},
 		{"f: another has the client", snapshotOf(full, secretstore.Record{}, b), "", "", false, fault.AuthMethodMismatch, false, idB},
-		{"g: the same, with a stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "new" }), secretstore.Record{}, b), report.Create, "", false, "", false, ""},
-		{"g: nothing there", snapshotOf(full, secretstore.Record{}), report.Create, "", false, "", false, ""},
+		{"g: the same, with a stated name", snapshotOf(with(full, func(c *secretstore.Credential) { c.Name = "new" }), secretstore.Record{}, b), report.Created, "", false, "", false, ""},
+		{"g: nothing there", snapshotOf(full, secretstore.Record{}), report.Created, "", false, "", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := decide(c.snap, endpoint.Rule{}, true)
@@ -112,8 +112,8 @@ func TestDecide(t *testing.T) {
 				}
 				return
 			}
-			if c.code != "" || p.action != c.action || p.before.ID != c.id || p.own != c.own {
-				t.Errorf("%s of %q, own %v; want %s of %q, %v, %s", p.action, p.before.ID, p.own, c.action, c.id, c.own, c.code)
+			if c.code != "" || p.outcome != c.outcome || p.before.ID != c.id || p.own != c.own {
+				t.Errorf("%s of %q, own %v; want %s of %q, %v, %s", p.outcome, p.before.ID, p.own, c.outcome, c.id, c.own, c.code)
 			}
 			if p.write.AccessTokenURL == "" || p.write.AccessTokenURL != p.after.AccessTokenURL {
 				t.Errorf("the write states %q, which is not what will be verified: %q", p.write.AccessTokenURL, p.after.AccessTokenURL)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
@@ -68,14 +69,14 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 	next.Refused = refusedAfter(all, next.Refused)
 	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && was.Version == found.Version &&
 		was.Digest == last.plan.before.Digest()
-	end := ending{publish: true, record: next, unpublished: withFailure(next, was)}
+	end := ending{publish: true, record: next, unpublished: next.WithFailureOf(was)}
 	switch {
 	case next.State == secretstore.Settled && was.State != secretstore.Settled:
 		end.unpublished = was
 	case reconcile && asRecorded && !was.Fails():
 		end.publish = false
 	case all.onboarded():
-		end.unpublished = withFailure(unpublished(next), was)
+		end.unpublished = next.Unpublished().WithFailureOf(was)
 	}
 	return end
 }
@@ -89,9 +90,9 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	if w != nil {
 		next = recordAfter(w, old, "", false, now)
 		if all.onboarded() {
-			next = unpublished(next)
+			next = next.Unpublished()
 		}
-		next = withFailure(next, old.Record)
+		next = next.WithFailureOf(old.Record)
 	}
 	if w != nil || last.look != nil {
 		next.Refused = refusedAfter(all, next.Refused)
@@ -103,15 +104,16 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	tell, known := toTell(e, next, held, req.Event, now)
 	end := ending{tell, known, next, next}
 	if last.look != nil {
-		end.record = recordFailure(next, e, held, tell, now, site)
-		end.unpublished = recordFailure(next, e, held, false, now, site)
+		lost := losing(next, held)
+		end.record = next.Failed(e.Code, tell, lost, now, site)
+		end.unpublished = next.Failed(e.Code, false, lost, now, site)
 	}
 	return end
 }
 
 // publish puts res on the bus, in time to leave a second for the record.
 func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) error {
-	ctx, cancel := before(ctx, recordReserve)
+	ctx, cancel := deadline.Before(ctx, recordReserve)
 	defer cancel()
 	detail, err := json.Marshal(res)
 	if err != nil {

@@ -3,6 +3,7 @@ package authsync
 import (
 	"context"
 
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
@@ -22,7 +23,7 @@ func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification
 	lost := held.Outcome == tokencheck.Rejected && record.State != secretstore.Lost
 	mismatch := fault.Is(r.err, fault.AuthMethodMismatch) && record.Code != fault.AuthMethodMismatch
 	wait := sureAfter - s.Now().Sub(r.snapshot.at)
-	if (lost || mismatch) && wait > 0 && !sleep(ctx, wait) && lost {
+	if (lost || mismatch) && wait > 0 && !deadline.Sleep(ctx, wait) && lost {
 		held.Outcome = tokencheck.Inconclusive
 	}
 	return held

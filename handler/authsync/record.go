@@ -36,45 +36,7 @@ func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome
 	case same && old.State == secretstore.Pushed: // 2
 		next = old
 	case old.Fails() && verdict == tokencheck.Inconclusive:
-		next = withFailure(next, old)
-	}
-	return next
-}
-
-// unpublished returns r without its version, so that the next sync tells of the auth method.
-func unpublished(r secretstore.Record) secretstore.Record {
-	r.Version, r.State = "", ""
-	return r
-}
-
-// withFailure returns r with the failure of old, which is not lost any more: another write was taken.
-func withFailure(r, old secretstore.Record) secretstore.Record {
-	if !old.Fails() {
-		return r
-	}
-	if r.State, r.Code, r.Since = old.State, old.Code, old.Since; r.State == secretstore.Lost {
-		r.State = secretstore.Failing
-	}
-	return r
-}
-
-// recordFailure returns old with the failure e, which was told or not.
-func recordFailure(old secretstore.Record, e *fault.Error, held tokencheck.Outcome, told bool, now time.Time,
-	site string) secretstore.Record {
-	next := old
-	next.Code, next.Site = e.Code, site
-	switch {
-	case told && (held == tokencheck.Rejected || old.State == secretstore.Lost && held != tokencheck.Accepted):
-		next.State = secretstore.Lost
-	case told:
-		next.State = secretstore.Failing
-	case old.Fails():
-		return old
-	default:
-		next.State = secretstore.Waiting
-	}
-	if !old.Fails() {
-		next.Since = now.UTC().Truncate(time.Second)
+		next = next.WithFailureOf(old)
 	}
 	return next
 }
@@ -113,8 +75,7 @@ func refusedAfter(all rounds, old string) string {
 func toTell(e *fault.Error, r secretstore.Record, held tokencheck.Outcome, event secretstore.Event,
 	now time.Time) (tell, known bool) {
 	failing := r.State == secretstore.Failing && held != tokencheck.Rejected
-	lost := r.State == secretstore.Lost && held != tokencheck.Accepted
-	if r.Code == e.Code && (failing || lost) {
+	if r.Code == e.Code && (failing || r.State == secretstore.Lost && losing(r, held)) {
 		return false, true
 	}
 	since := event.Time
@@ -123,4 +84,9 @@ func toTell(e *fault.Error, r secretstore.Record, held tokencheck.Outcome, event
 	}
 	lasted := !since.IsZero() && now.Sub(since) >= grace
 	return !e.Retryable || held == tokencheck.Rejected || lasted, false
+}
+
+// losing reports whether alerts are being lost, as far as is known: what Datadog holds was rejected, now or as recorded.
+func losing(r secretstore.Record, held tokencheck.Outcome) bool {
+	return held == tokencheck.Rejected || r.State == secretstore.Lost && held != tokencheck.Accepted
 }

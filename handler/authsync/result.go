@@ -21,7 +21,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		DurationMs: s.Now().Sub(all[0].snapshot.at).Milliseconds(), Secret: secretRef(req, all),
 		Verification: string(verdict.Outcome), Error: fault.From(last.err),
 		Held: report.Held{VersionID: last.held.version, Verification: last.held.Outcome}}
-	if s.Checker == nil && last.plan.action != "" {
+	if s.Checker == nil && last.plan.outcome != "" {
 		res.Verification = report.VerificationOff
 	}
 	res.Retry = res.Error != nil && res.Error.Retryable
@@ -32,14 +32,14 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
 		return &report.AuthMethodRef{ID: m.ID, Name: shown(m).Name, Site: s.Site}
 	}
-	if last.plan.action != "" {
+	if last.plan.outcome != "" {
 		res.AuthMethod = ref(last.plan.after)
 	}
 	for _, r := range all {
 		if r.written == nil {
 			continue
 		}
-		res.Outcome = cmp.Or(res.Outcome, r.plan.action.Done())
+		res.Outcome = cmp.Or(res.Outcome, r.plan.outcome)
 		res.AuthMethod = ref(r.written.method)
 		recorded := r.snapshot.secret.Record
 		res.FirstPush = res.FirstPush || recorded.Version != "" && !recorded.IsOf(r.snapshot.version)
@@ -63,8 +63,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		res.Warnings = append(res.Warnings, snap.skip)
 	case res.Outcome == "":
 		res.Outcome = report.Planned
-		res.Plan = &report.Plan{Action: last.plan.action,
-			Changes: report.Changes(shown(last.plan.before), shown(last.plan.after))}
+		res.Plan = report.PlanOf(last.plan.outcome, shown(last.plan.before), shown(last.plan.after))
 	case res.Outcome == report.Updated && next.State == secretstore.Settled && was.State != secretstore.Settled:
 		res.Outcome = report.Settled
 		res.PreviousSecretSafeToRevoke = verdict.Outcome == tokencheck.Accepted

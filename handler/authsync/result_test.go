@@ -28,7 +28,7 @@ func TestNewResult(t *testing.T) {
 	made := func(edits ...func(*round)) round {
 		snap := snapshotOf(secretstore.Credential{}, secretstore.Record{ID: idA, Version: version1}, a, b)
 		snap.secret.ARN, snap.secret.Name, snap.secret.Owner = arn, secret.Name, secret.Owner
-		r := round{snapshot: snap, plan: plan{action: report.Update, before: a, after: a}, verification: verification{Verdict: accepted}}
+		r := round{snapshot: snap, plan: plan{outcome: report.Updated, before: a, after: a}, verification: verification{Verdict: accepted}}
 		for _, edit := range edits {
 			edit(&r)
 		}
@@ -36,7 +36,7 @@ func TestNewResult(t *testing.T) {
 	}
 	wrote := func(r *round) { r.written = &written{method: a, record: secretstore.Record{At: now}} }
 	later := func(r *round) { r.written = &written{method: b, record: secretstore.Record{At: now.Add(time.Second)}} }
-	action := func(a report.Action) func(*round) { return func(r *round) { r.plan.action = a } }
+	outcome := func(a report.Outcome) func(*round) { return func(r *round) { r.plan.outcome = a } }
 	verdict := func(v tokencheck.Verdict) func(*round) { return func(r *round) { r.verification.Verdict = v } }
 	recorded := func(record secretstore.Record) func(*round) {
 		return func(r *round) { r.snapshot.secret.Record = record }
@@ -55,9 +55,9 @@ func TestNewResult(t *testing.T) {
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted"}},
 		{"verification off", rounds{made(wrote, verdict(tokencheck.Verdict{}))}, true, time.Time{},
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "off"}},
-		{"created, then updated", rounds{made(wrote, action(report.Create)), made(later)}, false, now.Add(-time.Second),
+		{"created, then updated", rounds{made(wrote, outcome(report.Created)), made(later)}, false, now.Add(-time.Second),
 			report.Result{Outcome: report.Created, Secret: secret, AuthMethod: ref(b), Verification: "accepted", LagMs: lag(2000), Warnings: []string{attach}}},
-		{"adopted, and updated after a surprise", rounds{made(wrote, action(report.Adopt)), made(later)}, false, time.Time{},
+		{"adopted, and updated after a surprise", rounds{made(wrote, outcome(report.Adopted)), made(later)}, false, time.Time{},
 			report.Result{Outcome: report.Adopted, Secret: secret, AuthMethod: ref(b), Verification: "accepted"}},
 		{"a lag is not negative", rounds{made(wrote)}, false, now.Add(time.Second),
 			report.Result{Outcome: report.Updated, Secret: secret, AuthMethod: ref(a), Verification: "accepted", LagMs: lag(0)}},
@@ -83,7 +83,7 @@ func TestNewResult(t *testing.T) {
 			report.Result{Outcome: report.Skipped, Secret: secret, Warnings: []string{"no version yet"}}},
 		{"planned", rounds{made(func(r *round) { r.plan.after.Scope = "b" })}, false, time.Time{},
 			report.Result{Outcome: report.Planned, Secret: secret, AuthMethod: ref(a), Verification: "accepted",
-				Plan: &report.Plan{Action: report.Update, Changes: []report.Change{{Attribute: "scope", To: "b"}, {Attribute: "client_secret"}}}}},
+				Plan: &report.Plan{Action: "update", Changes: []report.Change{{Attribute: "scope", To: "b"}, {Attribute: "client_secret"}}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req := Request{SecretID: arn, RequestID: "r", Trigger: report.Trigger{Type: "direct", ID: "r"}, Event: secretstore.Event{Time: c.event}}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/endpoint"
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -119,7 +120,7 @@ func (rs rounds) lastWrite() *written {
 
 // onboarded reports whether a write of the sync created an auth method or took one over.
 func (rs rounds) onboarded() bool {
-	return slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.action != report.Update })
+	return slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated })
 }
 
 // lastRead returns the secret as it was read last; zero: it was not.
@@ -157,7 +158,7 @@ func (s *Syncer) rounds(ctx context.Context, req Request) (all rounds) {
 //  2. AWSCURRENT moved meanwhile;
 //  3. it failed, and another invocation wrote meanwhile.
 func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
-	work, cancel := before(ctx, lookReserve)
+	work, cancel := deadline.Before(ctx, lookReserve)
 	defer cancel()
 	last := len(earlier) == maxRounds-1
 	r := s.dryRun(work, req, earlier)
@@ -169,7 +170,7 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 	}
 	switch {
 	case r.surprise != nil && !last: // 1
-		sleep(work, surpriseMin+rand.N(surpriseMax-surpriseMin))
+		deadline.Sleep(work, surpriseMin+rand.N(surpriseMax-surpriseMin))
 		r.again = true
 		return r
 	case r.surprise != nil:
@@ -182,7 +183,7 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 		r.held = s.heldCredential(work, r)
 	}
 
-	looking, cancel := before(ctx, publishReserve)
+	looking, cancel := deadline.Before(ctx, publishReserve)
 	defer cancel()
 	look, err := s.Secrets.Describe(looking, cmp.Or(append(earlier, r).lastRead().ARN, req.SecretID))
 	if err != nil {
@@ -220,24 +221,4 @@ func (s *Syncer) dryRun(ctx context.Context, req Request, earlier rounds) (r rou
 	}
 	r.verification, r.err = s.verify(ctx, r, earlier)
 	return r
-}
-
-// before returns ctx, ended so long before its deadline.
-func before(ctx context.Context, reserve time.Duration) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, deadline.Add(-reserve))
-	}
-	return context.WithCancel(ctx)
-}
-
-// sleep ends early when ctx does, and reports whether it did not.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -41,7 +41,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 	switch {
 	case v.Outcome == tokencheck.Accepted: // 1
 		return v, nil
-	case !p.own && p.action == report.Adopt: // 2
+	case !p.own && p.outcome == report.Adopted: // 2
 		return v, notPossessed(p.before.ID, v.Why).WithRetry(true)
 	case v.Outcome == tokencheck.Rejected: // 3
 		return v, fault.New(fault.CredentialRejected, "the client secret was refused: %s", v.Why).WithHint(v.Hint)

@@ -21,13 +21,13 @@ type written struct {
 func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *written, surprise, err error) {
 	p := r.plan
 	var m datadog.AuthMethod
-	if p.action == report.Create {
+	if p.outcome == report.Created {
 		m, err = s.AuthMethods.Create(ctx, p.write)
 	} else {
 		m, err = s.AuthMethods.Update(ctx, p.before.ID, p.write)
 	}
-	lost := p.action == report.Create && datadog.IsLost(err)
-	gone := p.action != report.Create && datadog.IsNotFound(err)
+	lost := p.outcome == report.Created && datadog.IsLost(err)
+	gone := p.outcome != report.Created && datadog.IsNotFound(err)
 	switch {
 	case ctx.Err() == nil && (lost || gone || datadog.IsConflict(err)):
 		l.Outdate()
@@ -55,7 +55,7 @@ func unexplained(earlier rounds, p plan) error {
 		return nil
 	}
 	surprise, last := earlier.last().surprise, earlier.last().plan
-	same := last.action == p.action && last.before.ID == p.before.ID && last.write.Name == p.write.Name
+	same := last.outcome == p.outcome && last.before.ID == p.before.ID && last.write.Name == p.write.Name
 	switch {
 	case same && datadog.IsNotFound(surprise):
 		return fault.New(fault.DatadogUnavailable, "Datadog lists auth method %s, and says that it does not exist",

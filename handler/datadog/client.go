@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/strictjson"
@@ -87,10 +88,7 @@ func (c *Client) do(ctx context.Context, call call) ([]AuthMethod, error) {
 		if failed.Status != http.StatusTooManyRequests {
 			tried += wait
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done(): // the next attempt says so
-		}
+		deadline.Sleep(ctx, wait) // where ctx ends, the next attempt says so
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/smithy-go"
 
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
@@ -88,9 +89,7 @@ func (b *Bus) Publish(ctx context.Context, e Event) error {
 		if !passing || attempt == maxAttempts {
 			return fault.New(fault.PublishFailed, "EventBridge refused the event: %s", code)
 		}
-		select {
-		case <-time.After(firstWait << (attempt - 1)):
-		case <-ctx.Done():
+		if !deadline.Sleep(ctx, firstWait<<(attempt-1)) {
 			return fault.New(fault.PublishFailed, "the time ran out while EventBridge refused the event: %s", code)
 		}
 	}

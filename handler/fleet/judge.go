@@ -50,18 +50,7 @@ func stateOf(reasons []Reason) State {
 const recordGrace = 5 * time.Second
 
 // judge returns why a secret is out of sync, what matters most first; none: it is in sync. methods are listed since began;
-// zero: the listing failed.
-//
-//  1. no version is recorded: nothing else is known, except a failure;
-//  2. AWSCURRENT is not the recorded version;
-//  3. the auth method is missing in the listing, or differs from what Datadog returned to the last write; a record later
-//     than one second before the listing began is not judged by it;
-//  4. another secret records the auth method too;
-//  5. the secret changed since, other than by our own tag;
-//  6. it fails;
-//  7. the write is to be repeated once 10 minutes have passed, or is more recent than that;
-//  8. the token endpoint gave no verdict;
-//  9. the record is as old as refresh allows.
+// zero: the listing failed. A record later than one second before the listing began is not judged by it.
 func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began time.Time, shared bool,
 	refresh time.Duration, now time.Time) (reasons []Reason) {
 	r := s.Record
@@ -70,7 +59,7 @@ func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began ti
 			reasons = append(reasons, why)
 		}
 	}
-	if r.Version == "" { // 1
+	if r.Version == "" {
 		add(true, NeverSynced)
 		add(shared, AuthMethodShared)
 		add(r.Fails(), Failing)
@@ -80,16 +69,16 @@ func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began ti
 	listed := r.At.Before(began.Add(-time.Second))
 	age := now.Sub(r.At)
 	pushed := r.State == secretstore.Pushed
-	add(!r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)               // 2
-	add(listed && !found, AuthMethodMissing)                                  // 3
-	add(shared, AuthMethodShared)                                             // 4
-	add(listed && found && m.Digest() != r.Digest, AttributesDiffer)          // 3
-	add(s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)             // 5
-	add(r.Fails(), Failing)                                                   // 6
-	add(pushed && age >= authsync.SettleAfter, NotSettled)                    // 7
-	add(r.State == secretstore.Unproven, NotVerified)                         // 8
-	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, refresh), RecordOld) // 9
-	add(pushed && age < authsync.SettleAfter, Settling)                       // 7
+	add(!r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)
+	add(listed && !found, AuthMethodMissing)
+	add(shared, AuthMethodShared)
+	add(listed && found && m.Digest() != r.Digest, AttributesDiffer)
+	add(s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)
+	add(r.Fails(), Failing)
+	add(pushed && age >= authsync.SettleAfter, NotSettled)
+	add(r.State == secretstore.Unproven, NotVerified)
+	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, refresh), RecordOld)
+	add(pushed && age < authsync.SettleAfter, Settling)
 	return reasons
 }
 

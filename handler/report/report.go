@@ -11,26 +11,6 @@ import (
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-// Action is what is to be done about a secret at Datadog.
-type Action string
-
-const (
-	Create Action = "create"
-	Update Action = "update"
-	Adopt  Action = "adopt" // take over
-)
-
-// Done returns the outcome of a sync that did a.
-func (a Action) Done() Outcome {
-	switch a {
-	case Create:
-		return Created
-	case Adopt:
-		return Adopted
-	}
-	return Updated
-}
-
 // Outcome of a sync.
 type Outcome string
 
@@ -125,8 +105,14 @@ type AuthMethodRef struct {
 
 // Plan is what a dry run found that a sync would do.
 type Plan struct {
-	Action  Action   `json:"action"`
+	Action  string   `json:"action"` // create, update or adopt
 	Changes []Change `json:"changes"`
+}
+
+// PlanOf returns the plan of a sync that would have outcome o.
+func PlanOf(o Outcome, before, after datadog.AuthMethod) *Plan {
+	action := map[Outcome]string{Created: "create", Updated: "update", Adopted: "adopt"}[o]
+	return &Plan{action, Changes(before, after)}
 }
 
 // Change is one attribute that a write would change; client_secret comes without its values.

@@ -90,7 +90,7 @@ func TestWhatASummarySays(t *testing.T) {
 		{"recovered by a creation", recovered, "recovered from deadline, failing since 2026-01-15 03:12:45 UTC. " + holds +
 			", and its token endpoint accepts it. Attach it to your webhooks there."},
 		{"settled", safe, "settled. " + holds + " permanently; as far as Datadog goes, the one before may be revoked."},
-		{"planned", report.Result{Outcome: report.Planned, Plan: &report.Plan{Action: report.Adopt}},
+		{"planned", report.Result{Outcome: report.Planned, Plan: &report.Plan{Action: "adopt"}},
 			"a sync would adopt the auth method. Nothing was written."},
 		{"skipped", report.Result{Outcome: report.Skipped, Warnings: []string{"no version yet"}}, "no version yet: nothing to do."},
 	} {

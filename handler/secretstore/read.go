@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
@@ -47,12 +48,9 @@ func (s *Store) Read(ctx context.Context, id string, event Event) (Secret, Value
 		missing := fault.Is(err, fault.SecretNotFound)
 		awaited := event.VersionID != "" && age < createdFor
 		idle := secret.Deleted || secret.Replica
-		if n < len(waits) && (missing && awaited || err == nil && !agree && !idle) {
-			select {
-			case <-time.After(waits[n]):
-				continue
-			case <-ctx.Done():
-			}
+		again := n < len(waits) && (missing && awaited || err == nil && !agree && !idle)
+		if again && deadline.Sleep(ctx, waits[n]) {
+			continue
 		}
 		switch {
 		case missing:

@@ -51,6 +51,43 @@ type Record struct {
 // Fails reports whether a failure stands.
 func (r Record) Fails() bool { return r.State == Waiting || r.State == Failing || r.State == Lost }
 
+// Failed returns r with a failure, told or not. One that is not told leaves the failure that stands.
+func (r Record) Failed(code fault.Code, told, lost bool, now time.Time, site string) Record {
+	next := r
+	next.Code, next.Site = code, site
+	switch {
+	case told && lost:
+		next.State = Lost
+	case told:
+		next.State = Failing
+	case r.Fails():
+		return r
+	default:
+		next.State = Waiting
+	}
+	if !r.Fails() {
+		next.Since = now.UTC().Truncate(time.Second)
+	}
+	return next
+}
+
+// WithFailureOf returns r, a write, with the failure of old, which is not lost any more.
+func (r Record) WithFailureOf(old Record) Record {
+	if !old.Fails() {
+		return r
+	}
+	if r.State, r.Code, r.Since = old.State, old.Code, old.Since; r.State == Lost {
+		r.State = Failing
+	}
+	return r
+}
+
+// Unpublished returns r without its version, so that the next sync tells of the auth method.
+func (r Record) Unpublished() Record {
+	r.Version, r.State = "", ""
+	return r
+}
+
 // IsOf reports whether r records a write of that version.
 func (r Record) IsOf(versionID string) bool { return r.Version == VersionKey(versionID) }
 

@@ -286,6 +286,31 @@ func TestALookThatFailed(t *testing.T) {
 	}
 }
 
+// The same in a second round, where the record of the first is not written yet.
+func TestALookThatFailedInASecondRound(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled(secretName)
+		second := w.secrets.Put(secretName, w.value("second"))
+		w.datadog.Latency = 400 * time.Millisecond
+		event := w.sample("secret-label-updated.json")
+		time.AfterFunc(300*time.Millisecond, func() { w.secrets.Put(secretName, "{") })
+		w.resetCalls()
+		w.secrets.Hook = func(op, _ string) error {
+			if op == "DescribeSecret" && w.calls()["PATCH"] > 0 && w.calls()["DescribeSecret"] > 3 {
+				return throttled
+			}
+			return nil
+		}
+		if _, err := w.invoke(event); err != nil {
+			t.Errorf("error: %v", err)
+		}
+		w.wantResults("then", "failed secret_invalid held accepted")
+		if w.record(secretName)["version"] != second {
+			t.Errorf("record: %q; want version %s", w.tag(secretName), second)
+		}
+	})
+}
+
 // A secret that this sync has read is not gone because a later read does not find it.
 func TestASecretThatIsNotFoundInALaterRound(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

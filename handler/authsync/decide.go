@@ -33,7 +33,7 @@ type plan struct {
 //	f. the name is the default, and one has this client_id and access_token_url: auth_method_mismatch;
 //	g. create one.
 func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
-	c, record := snap.credential, snap.secret.Record
+	c, record := snap.credential, snap.record
 	if snap.shared {
 		return plan{}, fault.New(fault.AuthMethodMismatch,
 			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
@@ -97,7 +97,7 @@ func writeOf(c secretstore.Credential) datadog.Write {
 
 // planUpdate plans to update m, or to take it over where the record does not name it, if the secret may.
 func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verified bool) (plan, error) {
-	c, record := snap.credential, snap.secret.Record
+	c, record := snap.credential, snap.record
 	p := plan{outcome: report.Updated, own: record.ID == m.ID, before: m, write: writeOf(c)}
 	if !p.own || record.Version == "" { // an operator's tag
 		p.outcome = report.Adopted

@@ -29,7 +29,7 @@ func method(id, name string) datadog.AuthMethod {
 
 func snapshotOf(c secretstore.Credential, r secretstore.Record, methods ...datadog.AuthMethod) snapshot {
 	c.ClientSecret = sensitive.New("canary-client-secret")
-	snap := snapshot{at: now, version: version1, credential: c, secret: secretstore.Secret{Record: r}, name: "payments", methods: map[string]datadog.AuthMethod{}}
+	snap := snapshot{at: now, version: version1, credential: c, record: r, name: "payments", methods: map[string]datadog.AuthMethod{}}
 	if c.Name != "" {
 		snap.name = c.Name
 	}

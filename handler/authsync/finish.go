@@ -63,7 +63,7 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 // endSuccess publishes every success but a refresh: a Reconcile's that found all as recorded, and settles nothing.
 func endSuccess(req Request, all rounds, now time.Time) ending {
 	w, last, old := all.lastWrite(), all.last(), all.lastRead()
-	was, found := old.Record, all[0].snapshot.secret.Record // found: before another invocation wrote meanwhile
+	was, found := old.Record, all[0].snapshot.record // found: before another invocation wrote meanwhile
 	reconcile := req.Trigger.Type == report.TriggerReconcile
 	next := recordAfter(w, old, last.verification.Outcome, reconcile && len(all) == 1, now)
 	next.Refused = refusedAfter(all, next.Refused)

@@ -15,7 +15,7 @@ import (
 // the look comes 5 s after the snapshot; and before a first auth_method_mismatch, since Datadog may show a write that
 // another invocation has yet to record.
 func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification) {
-	record := r.snapshot.secret.Record
+	record := r.snapshot.record
 	if record.Version != "" && (s.Checker != nil || r.snapshot.gone()) {
 		held = s.judgeHeld(ctx, r)
 		held.version = r.snapshot.secret.VersionOf(record)
@@ -40,7 +40,7 @@ func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification
 func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 	unknown := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}}
 	secret, pin := r.snapshot.secret, r.snapshot.credential.AuthMethodID
-	record, asked := secret.Record, r.verification
+	record, asked := r.snapshot.record, r.verification
 	m, listed := r.snapshot.methods[record.ID]
 	switch {
 	case pin != "" && pin != record.ID: // 1

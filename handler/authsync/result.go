@@ -41,7 +41,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		}
 		res.Outcome = cmp.Or(res.Outcome, r.plan.outcome)
 		res.AuthMethod = ref(r.written.method)
-		recorded := r.snapshot.secret.Record
+		recorded := r.snapshot.record
 		res.FirstPush = res.FirstPush || recorded.Version != "" && !recorded.IsOf(r.snapshot.version)
 		if !req.Event.Time.IsZero() {
 			lag := max(0, r.written.record.At.Sub(req.Event.Time).Milliseconds())

@@ -39,7 +39,7 @@ func TestNewResult(t *testing.T) {
 	outcome := func(a report.Outcome) func(*round) { return func(r *round) { r.plan.outcome = a } }
 	verdict := func(v tokencheck.Verdict) func(*round) { return func(r *round) { r.verification.Verdict = v } }
 	recorded := func(record secretstore.Record) func(*round) {
-		return func(r *round) { r.snapshot.secret.Record = record }
+		return func(r *round) { r.snapshot.record, r.snapshot.secret.Record = record, record }
 	}
 	failed := func(r *round) { r.err = failure }
 	none := func(r *round) { r.plan, r.verification = plan{}, verification{} }

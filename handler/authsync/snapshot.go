@@ -18,6 +18,7 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
+	record       secretstore.Record            // the secret's or, where this sync wrote, of that write: its tag comes last
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -29,7 +30,7 @@ type snapshot struct {
 
 // lookUp returns the id of the auth method that is pinned or recorded; empty: none is.
 func (snap snapshot) lookUp() string {
-	return cmp.Or(snap.credential.AuthMethodID, snap.secret.Record.ID)
+	return cmp.Or(snap.credential.AuthMethodID, snap.record.ID)
 }
 
 // goneAfter is the age of a record from which Datadog must show the auth method that it names.
@@ -37,10 +38,9 @@ const goneAfter = 10 * time.Minute
 
 // gone reports whether the recorded auth method does not exist: the listing lacks it, and a Get answered 404.
 func (snap snapshot) gone() bool {
-	record := snap.secret.Record
-	_, exists := snap.methods[record.ID]
-	lookedUp := snap.methods != nil && record.ID != "" && snap.lookUp() == record.ID
-	return lookedUp && !exists && snap.at.Sub(record.At) >= goneAfter
+	_, exists := snap.methods[snap.record.ID]
+	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.lookUp() == snap.record.ID
+	return lookedUp && !exists && snap.at.Sub(snap.record.At) >= goneAfter
 }
 
 // movedIn reports whether a later look shows another AWSCURRENT.
@@ -52,7 +52,7 @@ func (snap snapshot) movedIn(look secretstore.Secret) bool {
 // overtakenIn reports whether a later look shows that another invocation wrote after the secret was read, or found that
 // what was lost is not.
 func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
-	was, is := snap.secret.Record, look.Record
+	was, is := snap.record, look.Record
 	wrote := was.ID != is.ID || was.Version != is.Version || was.Digest != is.Digest || !was.At.Equal(is.At)
 	found := was.State == secretstore.Lost && is.State != secretstore.Lost
 	return snap.secret.ARN != "" && (wrote || found)
@@ -72,7 +72,11 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 
 	var value secretstore.Value
 	snap.secret, value, err = s.read(ctx, req, earlier)
-	snap.version = value.VersionID
+	snap.version, snap.record = value.VersionID, snap.secret.Record
+	if w := earlier.lastWrite(); w != nil {
+		snap.record = w.record
+		snap.record.Refused = snap.secret.Record.Refused
+	}
 	switch {
 	case err == nil && snap.version == "":
 		snap.skip = snap.secret.SkipReason()
@@ -81,7 +85,7 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 		if err = s.parse(&snap, value); err == nil {
 			snap.verification = s.verifyEarly(ctx, snap)
 		}
-	case snap.secret.Record.Version == "": // no held credential to ask about
+	case snap.record.Version == "": // no held credential to ask about
 		return snap, err
 	}
 	if loadErr := <-loaded; loadErr != nil {
@@ -91,7 +95,7 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 }
 
 // read reads the secret; with an error, what of it could be read. An event does not count once a look showed what came
-// after it. After a write of this sync the record is of that write, since the tag is not written yet.
+// after it.
 func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
 	if req.staged != nil {
 		return req.staged.secret, req.staged.value, nil
@@ -109,11 +113,6 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 	}
 	if err := errors.Join(s.Scope.Admit(secret.Name, req.ARNPrefix), s.Scope.Admit(secret.ARN, req.ARNPrefix)); err != nil {
 		return secretstore.Secret{}, secretstore.Value{}, err
-	}
-	if w := earlier.lastWrite(); w != nil {
-		refused := secret.Record.Refused
-		secret.Record = w.record
-		secret.Record.Refused = refused
 	}
 	return secret, value, err
 }

@@ -28,7 +28,7 @@ type verification struct {
 //     no error;
 //  5. any other inconclusive verdict: credential_rejected.
 func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verification, error) {
-	v, p, record, version := r.snapshot.verification, r.plan, r.snapshot.secret.Record, r.snapshot.version
+	v, p, record, version := r.snapshot.verification, r.plan, r.snapshot.record, r.snapshot.version
 	if s.Checker == nil {
 		return v, nil // 1
 	}
@@ -60,8 +60,8 @@ func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
 	}
 	stated := datadog.AuthMethod{Name: snap.name}.With(writeOf(c))
 	request := requestOf(stated, c.ClientSecret)
-	known := knownStyle(snap.secret.Record, stated, request)
-	if known == "" && snap.secret.Record.Via != "" {
+	known := knownStyle(snap.record, stated, request)
+	if known == "" && snap.record.Via != "" {
 		return verification{}
 	}
 	return s.check(ctx, snap.version, request, known)

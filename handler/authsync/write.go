@@ -42,7 +42,7 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 	}
 	via := r.verification.Via
 	if r.verification.Outcome != tokencheck.Accepted {
-		via = knownStyle(r.snapshot.secret.Record, p.before, requestOf(p.after, p.write.ClientSecret))
+		via = knownStyle(r.snapshot.record, p.before, requestOf(p.after, p.write.ClientSecret))
 	}
 	return &written{m, secretstore.Record{ID: m.ID, Version: secretstore.VersionKey(r.snapshot.version), At: s.Now(),
 		Digest: digest, Site: s.Site, Via: string(via), State: secretstore.Pushed}}, nil, nil

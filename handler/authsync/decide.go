@@ -34,11 +34,6 @@ type plan struct {
 //	g. create one.
 func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 	c, record := snap.credential, snap.record
-	if snap.shared {
-		return plan{}, fault.New(fault.AuthMethodMismatch,
-			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
-			WithRetry(true).WithBrief("another secret records the same auth method").WithHint("Correct the tag of one of the two.")
-	}
 	pinned, pinExists := snap.methods[c.AuthMethodID]
 	recorded, recordExists := snap.methods[record.ID]
 	named, nameExists := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
@@ -46,6 +41,10 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 		return m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL
 	})
 	switch missing := c.MissingToCreate(); {
+	case snap.shared:
+		return plan{}, fault.New(fault.AuthMethodMismatch,
+			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
+			WithRetry(true).WithBrief("another secret records the same auth method").WithHint("Correct the tag of one of the two.")
 	case c.AuthMethodID != "" && pinExists: // a
 		p, err := planUpdate(snap, pinned, urls, verified)
 		if record.ID != c.AuthMethodID {
@@ -138,21 +137,12 @@ func notPossessed(id, why string) *fault.Error {
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
 // not state. Such a URL counts only while the auth method is as recorded: whoever edits it does not get the next secret.
 func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
-	if c.AccessTokenURL != "" { // ParseCredential asked
-		return nil
-	}
-	why := ""
-	if err := urls.Check(m.AccessTokenURL); err != nil {
-		why = err.Error()
-	}
-	if m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL {
-		why = "repeats a secret value"
-	}
+	why := withheldFrom(m, c, urls)
 	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
 	if edited {
 		why = "may be another than recorded, since the auth method was edited"
 	}
-	if why == "" {
+	if why == "" || c.AccessTokenURL != "" { // ParseCredential asked
 		return nil
 	}
 	return fault.New(fault.AuthMethodMismatch, "the access_token_url of auth method %s %s: "+
@@ -160,4 +150,15 @@ func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.Au
 		m.ID, why, secretstore.RecordTag, m.ID).
 		WithBrief("the access_token_url at Datadog " + why).WithHint("State access_token_url in the secret.").
 		WithRetry(edited) // by another invocation, perhaps, which has yet to record it
+}
+
+// withheldFrom returns why the client secret may not be sent to the access_token_url of m; empty: it may.
+func withheldFrom(m datadog.AuthMethod, c secretstore.Credential, urls endpoint.Rule) string {
+	if m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL {
+		return "repeats a secret value"
+	}
+	if err := urls.Check(m.AccessTokenURL); err != nil {
+		return err.Error()
+	}
+	return ""
 }

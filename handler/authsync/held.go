@@ -61,8 +61,7 @@ func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 		return unknown // 5
 	}
 	c, err := secretstore.ParseCredential(value.Text, r.snapshot.name, s.URLs)
-	repeats := m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL
-	if err != nil || repeats || s.URLs.Check(m.AccessTokenURL) != nil {
+	if err != nil || withheldFrom(m, c, s.URLs) != "" {
 		return unknown // 5
 	}
 	request := requestOf(m, c.ClientSecret)

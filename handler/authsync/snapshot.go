@@ -97,8 +97,8 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 // read reads the secret; with an error, what of it could be read. An event does not count once a look showed what came
 // after it.
 func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
-	if req.staged != nil {
-		return req.staged.secret, req.staged.value, nil
+	if req.secret != nil {
+		return *req.secret, req.value, nil
 	}
 	event := req.Event
 	if slices.ContainsFunc(earlier, func(r round) bool { return r.look != nil }) {

@@ -69,7 +69,9 @@ type Request struct {
 	Shared  bool
 	Owns    func(*fault.Error) bool
 
-	staged *staged // of Verify only
+	// Of Verify only: what to read in place of AWSCURRENT.
+	secret *secretstore.Secret
+	value  secretstore.Value
 }
 
 // NewListing returns a listing of Datadog's auth methods, for one sync or for many.

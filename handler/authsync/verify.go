@@ -91,12 +91,6 @@ func requestOf(m datadog.AuthMethod, secret sensitive.Text) tokencheck.Credentia
 		Audience: m.Audience, Scope: m.Scope}
 }
 
-// staged is a version of a secret that is not AWSCURRENT.
-type staged struct {
-	secret secretstore.Secret
-	value  secretstore.Value
-}
-
 // Verify returns nil if the token endpoint accepts value, a version of secret that is not AWSCURRENT, with what Datadog
 // would hold if it were written; and where verification is off. What is not accepted is credential_rejected or, where it
 // would take over an auth method, auth_method_mismatch.
@@ -104,8 +98,8 @@ func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value se
 	if s.Checker == nil {
 		return nil
 	}
-	r := s.dryRun(ctx, Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(),
-		staged: &staged{secret, value}}, nil)
+	r := s.dryRun(ctx, Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret,
+		value: value}, nil)
 	if r.err == nil && r.verification.Outcome != tokencheck.Accepted {
 		return unverified(r.verification)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
@@ -31,9 +32,13 @@ func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) []R
 	return judge(s, methods, began, shared, f.Refresh, f.Now())
 }
 
-// inScope leaves out what may not be touched, and secrets with nothing to do.
-func (f *Fleet) inScope(s secretstore.Secret, arnPrefix string) bool {
-	return s.SkipReason() == "" && f.Syncer.Scope.Admit(s.ARN, arnPrefix) == nil
+// admit returns secret_out_of_scope for what may not be touched, and secret_not_found where there is nothing to do.
+func (f *Fleet) admit(s secretstore.Secret, arnPrefix string) error {
+	err := f.Syncer.Scope.Admit(s.ARN, arnPrefix)
+	if reason := s.SkipReason(); err == nil && reason != "" {
+		return fault.New(fault.SecretNotFound, "%s", reason)
+	}
+	return err
 }
 
 // recordedBy returns, by the id of each auth method that is recorded, the ARNs of the secrets that record it.
@@ -61,7 +66,7 @@ func (f *Fleet) list(ctx context.Context, l *datadog.Listing, arnPrefix string) 
 			break
 		}
 		for _, s := range page {
-			if f.inScope(s, arnPrefix) {
+			if f.admit(s, arnPrefix) == nil {
 				secrets = append(secrets, s)
 			}
 		}

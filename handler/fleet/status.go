@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,13 +53,12 @@ type StatusRequest struct {
 
 // Status judges secrets as Reconcile does, and changes nothing. Sharing is reported only if both secrets are on one page.
 func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
-	if req.SecretID != "" && (req.NextToken != "" || req.State != "") {
+	switch one := req.SecretID != ""; {
+	case one && (req.NextToken != "" || req.State != ""):
 		return Status{}, fault.New(fault.BadRequest, "secretId excludes nextToken and state")
-	}
-	if !req.State.known() {
+	case !slices.Contains([]State{"", InSync, IsSettling, OutOfSync}, req.State):
 		return Status{}, fault.New(fault.BadRequest, "state must be %s, %s or %s", InSync, IsSettling, OutOfSync)
-	}
-	if req.SecretID != "" {
+	case one:
 		if err := f.Syncer.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
 			return Status{}, err
 		}
@@ -78,10 +78,9 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	answer := Status{Secrets: []SecretStatus{}, NextToken: next}
 	recorded := recordedBy(secrets)
 	for _, secret := range secrets {
-		if !f.inScope(secret, req.ARNPrefix) {
+		if err := f.admit(secret, req.ARNPrefix); err != nil {
 			if req.SecretID != "" {
-				skip := fault.New(fault.SecretNotFound, "%s", secret.SkipReason())
-				return Status{}, cmp.Or(f.Syncer.Scope.Admit(secret.ARN, req.ARNPrefix), error(skip))
+				return Status{}, err
 			}
 			continue
 		}
@@ -92,8 +91,6 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	}
 	return answer, nil
 }
-
-func (s State) known() bool { return s == "" || s == InSync || s == IsSettling || s == OutOfSync }
 
 // recentListing returns the listing made less than 10 s ago, or a new one. One that failed to load is loaded again.
 func (f *Fleet) recentListing() *datadog.Listing {

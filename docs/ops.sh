@@ -36,8 +36,9 @@ set_parameter() { # set_parameter NAME=VALUE…: updates the stack as it is depl
   aws cloudformation wait stack-update-complete --stack-name "$STACK"
 }
 
-check_stack() { # whether the function reaches Datadog, the schedule is on, and who is notified; fails if nobody is
-  local answer state=none page notified=0
+# check_stack: whether the function reaches Datadog, the schedule is on, and who is notified; fails if one is not so.
+check_stack() {
+  local answer state=none page failed=0
   answer=$(ask '{"action": "reconcile", "dryRun": true}') || return
   jq -r '"Datadog: \(.error.message // "works; \(.secrets) secrets in scope")"' <<<"$answer"
   if [ "$(parameter ReconcileSchedule)" != none ]; then
@@ -45,19 +46,20 @@ check_stack() { # whether the function reaches Datadog, the schedule is on, and 
       --query State --output text) || return
   fi
   echo "schedule: $state"
-  _subscribers topic "$(output AlarmTopicArn)" || notified=1
+  [ "$state" = ENABLED ] || failed=1
+  _subscribers topic "$(output AlarmTopicArn)" || failed=1
   page=$(parameter PageTopicArn)
-  [ -z "$page" ] || [ "$page" = None ] || _subscribers "page topic" "$page" || notified=1
-  _check "$answer" && return "$notified"
+  [ -z "$page" ] || [ "$page" = None ] || _subscribers "page topic" "$page" || failed=1
+  _check "$answer" && return "$failed"
 }
 
 _subscribers() { # _subscribers NAME TOPIC-ARN: who is subscribed; fails if nobody is, or only unconfirmed
-  aws sns list-subscriptions-by-topic --topic-arn "$2" --output json | jq -er --arg name "$1" '
-    ([.Subscriptions[] | select(.SubscriptionArn != "PendingConfirmation")] != []) as $notified |
-    (.Subscriptions[] | "\($name): \(.Endpoint)" +
-      if .SubscriptionArn == "PendingConfirmation" then ", not confirmed" else "" end),
-    (select($notified | not) | "\($name): NOBODY IS NOTIFIED"), $notified' | sed '/^\(true\|false\)$/d'
-  return "${PIPESTATUS[0]}"
+  local all
+  all=$(aws sns list-subscriptions-by-topic --topic-arn "$2" --output json) || return
+  jq -r --arg name "$1" '.Subscriptions[] |
+    "\($name): \(.Endpoint)" + if .SubscriptionArn == "PendingConfirmation" then ", not confirmed" else "" end' <<<"$all"
+  jq -e '.Subscriptions | any(.SubscriptionArn != "PendingConfirmation")' <<<"$all" >/dev/null ||
+    { echo "$1: NOBODY IS NOTIFIED" && return 1; }
 }
 
 # test_notice [ALARM]: plays FailingAlarm, or another by its logical id, until its next data come; and puts a made-up

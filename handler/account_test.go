@@ -1,0 +1,257 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
+)
+
+// account is what surrounds the function in AWS: events, a schedule, metrics, alarms.
+type account struct {
+	*world
+	t            *testing.T
+	first        string // the value of secretName before the loss
+	loss         time.Time
+	delay        time.Duration // of events
+	stopped      bool          // Lambda runs nothing
+	schedule     string
+	subscription string
+
+	mu     sync.Mutex
+	points []point
+}
+
+// point is a value of a metric.
+type point struct {
+	metric string
+	at     time.Time
+	value  float64
+}
+
+func newAccount(t *testing.T, w *world) *account {
+	a := &account{world: w, t: t, loss: time.Now(), schedule: "ENABLED", subscription: "arn"}
+	w.secrets.OnLabel = func(e secretstoretest.Event) {
+		go func() {
+			time.Sleep(a.delay)
+			a.deliver(label(e))
+		}()
+	}
+	return a
+}
+
+// settleTwo has two secrets synced and settled.
+func (a *account) settleTwo() {
+	a.first = a.value("first", "name=payments")
+	a.secrets.Create(secretName, a.first)
+	a.secrets.Create(otherName, a.value("of-other", "name=other"))
+	a.runFor(2 * schedulePeriod)
+}
+
+func (a *account) lossIsNow() { a.loss = time.Now() }
+
+func (a *account) rotate() { a.secrets.Put(secretName, a.value("second")) }
+
+func (a *account) edit(edit func(m *datadogtest.AuthMethod)) {
+	m, _ := a.datadog.Get(a.record(secretName)["id"])
+	edit(&m)
+	a.datadog.Put(m)
+}
+
+// deliver invokes the function as Lambda does for an event: again after one and two minutes. Then the event goes to the
+// failure queue.
+func (a *account) deliver(event string) {
+	for _, wait := range []time.Duration{0, time.Minute, 2 * time.Minute} {
+		time.Sleep(wait)
+		if a.stopped {
+			a.put("Throttles")
+			return
+		}
+		if _, err := a.invoke(event); err == nil {
+			return
+		}
+	}
+	a.put("NumberOfMessagesSent")
+}
+
+func (a *account) put(metric string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.points = append(a.points, point{metric, time.Now(), 1})
+}
+
+// runFor lets d pass, with a reconcile at each end of a schedule's period.
+func (a *account) runFor(d time.Duration) {
+	for ; d > 0; d -= schedulePeriod {
+		time.Sleep(schedulePeriod)
+		if a.schedule == "ENABLED" {
+			a.deliver(`{"action":"reconcile"}`)
+		}
+	}
+}
+
+// minutes are the values of each metric, by the minute.
+func (a *account) minutes() map[string]map[int64][]float64 {
+	all := map[string]map[int64][]float64{}
+	for _, p := range append(a.emitted(), a.points...) {
+		if all[p.metric] == nil {
+			all[p.metric] = map[int64][]float64{}
+		}
+		minute := p.at.Unix() / 60
+		all[p.metric][minute] = append(all[p.metric][minute], p.value)
+	}
+	return all
+}
+
+// emitted are the values that the function wrote to its log.
+func (a *account) emitted() (points []point) {
+	for line := range strings.Lines(a.log.String()) {
+		var head struct {
+			AWS struct{ Timestamp int64 } `json:"_aws"`
+		}
+		var values map[string]any
+		if json.Unmarshal([]byte(line), &head) != nil || json.Unmarshal([]byte(line), &values) != nil {
+			a.t.Fatalf("no JSON: %s", line)
+		}
+		for name, value := range values {
+			if number, ok := value.(float64); ok && head.AWS.Timestamp > 0 {
+				points = append(points, point{name, time.UnixMilli(head.AWS.Timestamp), number})
+			}
+		}
+	}
+	return points
+}
+
+// alarm is one of the template's. Its periods are in minutes.
+type alarm struct {
+	metric, statistic, comparison, missing string
+	threshold                              float64
+	period, periods, datapoints            int64
+}
+
+// alarms are those of the template, with its parameters' defaults, but for Enabled.
+func alarms(t *testing.T, enabled bool) map[string]alarm {
+	t.Helper()
+	text, err := os.ReadFile("../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var template struct {
+		Parameters map[string]map[string]any `yaml:"Parameters"`
+		Resources  map[string]struct {
+			Type       string         `yaml:"Type"`
+			Condition  string         `yaml:"Condition"`
+			Properties map[string]any `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(text, &template); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]alarm{}
+	for name, resource := range template.Resources {
+		if resource.Type != "AWS::CloudWatch::Alarm" || resource.Condition == "MustReconcile" && !enabled {
+			continue
+		}
+		text := func(property string) string {
+			value := fmt.Sprint(resource.Properties[property])
+			if parameter, ok := template.Parameters[value]; ok { // !Ref
+				value = fmt.Sprint(parameter["Default"])
+			}
+			return value
+		}
+		number := func(property string) int64 {
+			n, err := strconv.ParseInt(text(property), 10, 64)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			return n
+		}
+		a := alarm{text("MetricName"), text("Statistic"), text("ComparisonOperator"), text("TreatMissingData"),
+			float64(number("Threshold")), number("Period") / 60, number("EvaluationPeriods"), 0}
+		if a.datapoints = a.periods; resource.Properties["DatapointsToAlarm"] != nil {
+			a.datapoints = number("DatapointsToAlarm")
+		}
+		all[name] = a
+	}
+	return all
+}
+
+// ringsAfter says when the alarm first notifies after a time: CloudWatch looks every minute, or every hour at periods of
+// hours, at the periods that have ended.
+func (a alarm) ringsAfter(loss time.Time, minutes map[int64][]float64) (at time.Time, rings bool) {
+	state, step := "INSUFFICIENT_DATA", int64(1)
+	if a.period >= 60 {
+		step = 60
+	}
+	if len(minutes) == 0 {
+		return at, false
+	}
+	first, end := slices.Min(slices.Collect(maps.Keys(minutes))), time.Now().Unix()/60
+	for now := first - first%step; now <= end; now += step {
+		before := state
+		state = a.stateAt(now, minutes, before)
+		notifies := state == "ALARM" || state == "INSUFFICIENT_DATA" && a.missing == "missing"
+		if notifies && state != before && now >= loss.Unix()/60 {
+			return time.Unix(now*60, 0), true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (a alarm) stateAt(now int64, minutes map[int64][]float64, before string) string {
+	var breaching, present int64
+	for i := range a.periods {
+		end := now - i*a.period
+		var values []float64
+		for minute := end - a.period; minute < end; minute++ {
+			values = append(values, minutes[minute]...)
+		}
+		if len(values) == 0 {
+			continue
+		}
+		present++
+		if a.breaches(values) {
+			breaching++
+		}
+	}
+	switch {
+	case breaching >= a.datapoints:
+		return "ALARM"
+	case present > 0 || a.missing == "notBreaching":
+		return "OK"
+	case a.missing == "ignore":
+		return before
+	}
+	return "INSUFFICIENT_DATA"
+}
+
+func (a alarm) breaches(values []float64) bool {
+	value := map[string]func() float64{
+		"Maximum": func() float64 { return slices.Max(values) },
+		"Minimum": func() float64 { return slices.Min(values) },
+		"Sum": func() (sum float64) {
+			for _, v := range values {
+				sum += v
+			}
+			return sum
+		},
+	}[a.statistic]()
+	switch a.comparison {
+	case "GreaterThanThreshold":
+		return value > a.threshold
+	case "GreaterThanOrEqualToThreshold":
+		return value >= a.threshold
+	}
+	return value < a.threshold
+}

@@ -4,7 +4,8 @@
 #     . docs/ops.sh
 #
 # They need AWS CLI 2, jq and curl, and credentials of the stack's account and region. Those whose name begins with an
-# underscore print a secret value or a key, for the others to read; no value is ever an argument of a process.
+# underscore print a secret value or a key, for the others to read; no value is ever an argument of a process. Where a
+# body is in ( ), each command of a pipe must succeed.
 
 STACK=${STACK:-datadog-webhook-auth-sync}
 
@@ -25,8 +26,8 @@ resource() { # resource LOGICAL-ID: the name of one of the stack's resources
     --query StackResourceDetail.PhysicalResourceId --output text
 }
 
-set_parameter() { # set_parameter NAME=VALUE…: updates the stack as it is deployed; all other parameters stay
-  local parameters
+set_parameter() ( # set_parameter NAME=VALUE…: updates the stack as it is deployed; all other parameters stay
+  set -o pipefail
   parameters=$(aws cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Parameters' --output json |
     jq -c '[$ARGS.positional[] | index("=") as $at | {ParameterKey: .[:$at], ParameterValue: .[$at + 1:]}] as $new |
       map({ParameterKey, UsePreviousValue: true} | select(.ParameterKey | IN($new[].ParameterKey) | not)) + $new
@@ -34,7 +35,7 @@ set_parameter() { # set_parameter NAME=VALUE…: updates the stack as it is depl
   aws cloudformation update-stack --stack-name "$STACK" --use-previous-template --parameters "$parameters" \
     --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --query StackId --output text || return
   aws cloudformation wait stack-update-complete --stack-name "$STACK"
-}
+)
 
 # check_stack: whether the function reaches Datadog, the schedule is on, and who is notified; fails if one is not so.
 check_stack() {
@@ -166,26 +167,33 @@ out_of_sync() {
   return 1
 }
 
-broken() { # the dashboard's panel "What is broken now"
-  local dashboard query id
-  dashboard=$(output DashboardUrl) || return
+broken() ( # the dashboard's panel "What is broken now"
+  set -o pipefail
+  dashboard=$(output DashboardUrl) && group=$(resource LogGroup) || return
   query=$(aws cloudwatch get-dashboard --dashboard-name "${dashboard##*/}" --query DashboardBody --output text | jq -r '
     .widgets[].properties | select(.title == "What is broken now").query | sub("^SOURCE .*? \\| "; "")') || return
-  id=$(aws logs start-query --log-group-name "$(resource LogGroup)" --query-string "$query" \
+  id=$(aws logs start-query --log-group-name "$group" --query-string "$query" \
     --start-time $(($(date +%s) - 86400)) --end-time "$(date +%s)" --query queryId --output text) || return
-  while aws logs get-query-results --query-id "$id" --query status --output text | grep -qE 'Scheduled|Running'; do
-    sleep 1
-  done
-  aws logs get-query-results --query-id "$id" |
-    jq -r '.results[] | map(select(.field != "@ptr").value) | @tsv' | _table
-}
+  while
+    answer=$(aws logs get-query-results --query-id "$id" --output json) || return
+    state=$(jq -r .status <<<"$answer")
+    [ "$state" = Scheduled ] || [ "$state" = Running ]
+  do sleep 1; done
+  if [ "$state" != Complete ]; then
+    echo "broken: the query ended as $state" >&2
+    return 1
+  fi
+  jq -r '.results[] | map(select(.field != "@ptr").value) | @tsv' <<<"$answer" | _table
+)
 
-logged() { # logged PATTERN: the last day's syncs whose line in the log matches, as a table
-  aws logs filter-log-events --log-group-name "$(resource LogGroup)" --filter-pattern "$1" \
+logged() ( # logged PATTERN: the last day's syncs whose line in the log matches, as a table
+  set -o pipefail
+  group=$(resource LogGroup) || return
+  aws logs filter-log-events --log-group-name "$group" --filter-pattern "$1" \
     --start-time $((($(date +%s) - 86400) * 1000)) --query 'events[].message' --output json |
     jq -r '.[] | fromjson? | [.time, .secret.name // "-", .outcome // "-", .trigger.type // "-", .lagMs // "-",
       .error.code // "-", (.warnings // [] | join("; "))] | @tsv' | _table
-}
+)
 
 # _table: in columns, without what a terminal would obey.
 _table() { jq -Rr 'gsub("(?!\t)[\\p{Cc}\\p{Cf}]"; "")' | column -t -s $'\t'; }
@@ -208,20 +216,21 @@ put_value() { # put_value SECRET [LABEL] <VALUE: stores what it reads as a new v
     --secret-string file:///dev/stdin --query VersionId --output text
 }
 
-change() { # change SECRET JQ-FILTER [JQ-OPTION…]: stores the filtered value, and prints nothing of it
-  local secret=$1 filter=$2 value
+change() ( # change SECRET JQ-FILTER [JQ-OPTION…]: stores the filtered value, and prints nothing of it
+  set -o pipefail
+  secret=$1 filter=$2
   shift 2
   value=$(_value "$secret" | jq "$@" "$filter") || return
   printf %s "$value" | put_value "$secret"
-}
+)
 
-store_client_secret() { # store_client_secret SECRET FILE [LABEL]: all else stays as it is; plain-text secrets too
-  local value
+store_client_secret() ( # store_client_secret SECRET FILE [LABEL]: all else stays as it is; plain-text secrets too
+  set -o pipefail
   value=$(_value "$1" | jq -Rrs --rawfile new "$2" '($new | sub("[\r\n]+$"; "")) as $new |
     if test("^\\s*[{]") then fromjson | .[if has("clientSecret") then "clientSecret" else "client_secret" end] = $new
     else $new end') || return
   printf %s "$value" | put_value "$1" "${3:-AWSCURRENT}"
-}
+)
 
 version_id() { # version_id SECRET LABEL
   aws secretsmanager list-secret-version-ids --secret-id "$1" --output text \
@@ -249,14 +258,15 @@ forget_auth_method() { # forget_auth_method SECRET: takes the tag off
 }
 
 # rename_secret OLD NEW: a new secret with the same auth method, KMS key and tags; the old one goes once it is in sync.
-rename_secret() {
-  local id described key tags
+rename_secret() (
+  set -o pipefail
   id=$(status "$1" | jq -er '.authMethod.id') || return
   described=$(aws secretsmanager describe-secret --secret-id "$1" --output json) || return
   key=$(jq -r '.KmsKeyId // empty' <<<"$described") || return
   tags=$(jq -c --arg id "id=$id" '[.Tags[]? | select(.Key != "datadog-webhook-auth-sync" and
     (.Key | startswith("aws:") | not))] + [{Key: "datadog-webhook-auth-sync", Value: $id}]' <<<"$described") || return
-  _value "$1" | aws secretsmanager create-secret --name "$2" --secret-string file:///dev/stdin \
+  value=$(_value "$1") || return
+  printf %s "$value" | aws secretsmanager create-secret --name "$2" --secret-string file:///dev/stdin \
     ${key:+--kms-key-id "$key"} --tags "$tags" --query ARN --output text || return
   if sync_secret "$2" && [ "$(status "$2" | jq -r '.authMethod.id')" = "$id" ]; then
     aws secretsmanager delete-secret --secret-id "$1" --recovery-window-in-days 7 --query DeletionDate --output text
@@ -264,7 +274,7 @@ rename_secret() {
     echo "rename_secret: $2 is not in sync: delete it, and $1 goes on as before" >&2
     return 1
   fi
-}
+)
 
 # Token endpoints
 
@@ -295,8 +305,8 @@ _listed() { printf '%s; ' "$@" | sed 's/; $//'; }
 
 # _credential SECRET LABEL: as JSON; what the secret does not state, from its auth method. A URL that somebody edited in
 # Datadog does not get the client secret.
-_credential() {
-  local stated status id
+_credential() (
+  set -o pipefail
   stated=$(_value "$1" "$2" | jq -Rs 'if test("^\\s*[{]") then fromjson | with_entries(.key |=
     ({clientId: "client_id", clientSecret: "client_secret", accessTokenUrl: "access_token_url"}[.] // .))
     else {client_secret: gsub("^\\s+|\\s+$"; "")} end') || return
@@ -312,7 +322,7 @@ _credential() {
       '.[0] as $stated | (.[1][] | select(.id == $id).attributes) + $stated') || return
   fi
   printf %s "$stated"
-}
+)
 
 # _token_request STYLE <CREDENTIAL: one client_credentials request, and what came of it. The client authenticates in the
 # header (encoded as RFC 6749, 2.3.1, says), in the body, or in the header as it is (plain).
@@ -364,14 +374,16 @@ datadog_url() { # DD_API_URL; or DD_SITE's, where the shell has its keys too; el
   echo "${url:-https://api.$(parameter DdSite)}"
 }
 
-auth_methods() { # what Datadog has
+auth_methods() ( # what Datadog has
+  set -o pipefail
   datadog GET '/api/v2/integration/webhooks/configuration/auth-method?include=oauth2-client-credentials' |
     jq '[.included[]? | select(.type == "webhooks-auth-method-oauth2-client-credentials")]'
-}
+)
 
-list_auth_methods() { # as a table: id, name, client, token URL
+list_auth_methods() ( # as a table: id, name, client, token URL
+  set -o pipefail
   auth_methods | jq -r '.[] | [.id, (.attributes | .name, .client_id, .access_token_url)] | @tsv' | _table
-}
+)
 
 post_monitor() { # post_monitor FILE: creates the monitor, or replaces the one of its name
   _post /api/v1/monitor '.[]' name "$1"
@@ -386,24 +398,25 @@ post_pipeline() { # post_pipeline FILE: likewise
 }
 
 # _post PATH EACH MEMBER FILE: replaces what has the same MEMBER among EACH, or creates it; prints its id.
-_post() {
-  local all id
+_post() (
+  set -o pipefail
   all=$(datadog GET "$1") || return
   id=$(printf %s "$all" | jq -r --slurpfile new "$4" "first($2 | select(.$3 == \$new[0].$3)).id // empty")
   datadog "$([ -n "$id" ] && echo PUT || echo POST)" "$1${id:+/$id}" \
     --header 'Content-Type: application/json' --data "@$4" | jq .id
-}
+)
 
 # _datadog_headers: of DD_ACCESS_TOKEN, or DD_API_KEY and DD_APP_KEY, where the shell has them; else the function's own.
-_datadog_headers() {
-  local token=${DD_ACCESS_TOKEN:-} key=${DD_API_KEY:-} app=${DD_APP_KEY:-} arn app_arn
+_datadog_headers() (
+  set -o pipefail
+  token=${DD_ACCESS_TOKEN:-} key=${DD_API_KEY:-} app=${DD_APP_KEY:-}
   if [ -z "$token$key" ]; then
-    arn=$(parameter DdApiKeySecretArn)
+    arn=$(parameter DdApiKeySecretArn) || return
     if [ -z "$arn" ]; then
       echo "datadog: the function has no keys: set DD_ACCESS_TOKEN, or DD_API_KEY and DD_APP_KEY" >&2
       return 1
     fi
-    app_arn=$(parameter DdAppKeySecretArn)
+    app_arn=$(parameter DdAppKeySecretArn) || return
     key=$(_value "$arn" |
       _member access_token DD_ACCESS_TOKEN api_key apiKey adminApiKey DD_API_KEY dd_api_key) || return
     app=$(_value "${app_arn:-$arn}" |
@@ -415,7 +428,7 @@ _datadog_headers() {
   else
     printf 'DD-API-KEY: %s\nDD-APPLICATION-KEY: %s\n' "$key" "$app"
   fi
-}
+)
 
 # _member NAME… <VALUE: the first member of an object that is there, or a value that is no object.
 _member() {
@@ -439,6 +452,6 @@ delete_read() { # deletes the messages in messages.json
   local queue handle
   queue=$(output FailureQueueUrl) || return
   jq -r '.Messages[]?.ReceiptHandle' messages.json | while read -r handle; do
-    aws sqs delete-message --queue-url "$queue" --receipt-handle "$handle"
+    aws sqs delete-message --queue-url "$queue" --receipt-handle "$handle" || return
   done
 }

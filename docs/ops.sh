@@ -37,7 +37,8 @@ set_parameter() ( # set_parameter NAME=VALUE…: updates the stack as it is depl
   aws cloudformation wait stack-update-complete --stack-name "$STACK"
 )
 
-# check_stack: whether the function reaches Datadog, the schedule is on, and who is notified; fails if one is not so.
+# check_stack: whether the function reaches Datadog, the schedule is on, and who is notified. It fails if Datadog is not
+# reached, the schedule is switched off, or nobody is notified.
 check_stack() {
   local answer state=none page failed=0
   answer=$(ask '{"action": "reconcile", "dryRun": true}') || return
@@ -47,7 +48,7 @@ check_stack() {
       --query State --output text) || return
   fi
   echo "schedule: $state"
-  [ "$state" = ENABLED ] || failed=1
+  [ "$state" != DISABLED ] || failed=1
   _subscribers topic "$(output AlarmTopicArn)" || failed=1
   page=$(parameter PageTopicArn)
   [ -z "$page" ] || [ "$page" = None ] || _subscribers "page topic" "$page" || failed=1

@@ -21,7 +21,6 @@ import (
 // account is what surrounds the function in AWS: events, a schedule, metrics, alarms.
 type account struct {
 	*world
-	t            *testing.T
 	first        string // the value of secretName before the loss
 	loss         time.Time
 	delay        time.Duration // of events
@@ -40,8 +39,8 @@ type point struct {
 	value  float64
 }
 
-func newAccount(t *testing.T, w *world) *account {
-	a := &account{world: w, t: t, loss: time.Now(), schedule: "ENABLED", subscription: "arn"}
+func newAccount(w *world) *account {
+	a := &account{world: w, loss: time.Now(), schedule: "ENABLED", subscription: "arn"}
 	w.secrets.OnLabel = func(e secretstoretest.Event) {
 		go func() {
 			time.Sleep(a.delay)
@@ -58,6 +57,9 @@ func (a *account) settleTwo() {
 	a.secrets.Create(otherName, a.value("of-other", "name=other"))
 	a.runFor(2 * schedulePeriod)
 }
+
+// reconciles reports whether the stack is to reconcile, by its parameters.
+func (a *account) reconciles() bool { return a.schedule != "DISABLED" && a.schedule != "none" }
 
 func (a *account) lossIsNow() { a.loss = time.Now() }
 
@@ -140,8 +142,8 @@ type alarm struct {
 	period, periods, datapoints            int64
 }
 
-// alarms are those of the template, with its parameters' defaults, but for Enabled.
-func alarms(t *testing.T, enabled bool) map[string]alarm {
+// alarms are those of the template, with its parameters' defaults, those of a stack that reconciles, or not.
+func alarms(t testing.TB, reconciles bool) map[string]alarm {
 	t.Helper()
 	text, err := os.ReadFile("../template.yaml")
 	if err != nil {
@@ -160,7 +162,7 @@ func alarms(t *testing.T, enabled bool) map[string]alarm {
 	}
 	all := map[string]alarm{}
 	for name, resource := range template.Resources {
-		if resource.Type != "AWS::CloudWatch::Alarm" || resource.Condition == "MustReconcile" && !enabled {
+		if resource.Type != "AWS::CloudWatch::Alarm" || resource.Condition == "MustReconcile" && !reconciles {
 			continue
 		}
 		text := func(property string) string {

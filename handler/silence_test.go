@@ -106,6 +106,10 @@ func TestSilence(t *testing.T) {
 			w.rotate()
 			w.revoke(w.first)
 		}},
+		"an auth method is deleted in Datadog, with ReconcileSchedule=none": {lose: func(w *account) {
+			w.schedule = "none"
+			w.datadog.Delete(w.record(secretName)["id"])
+		}},
 		"the secret's name is outside SecretNamePrefix": {lose: func(w *account) {
 			w.secrets.Create("elsewhere/payments", w.value("of-elsewhere"))
 		}},
@@ -124,7 +128,7 @@ func TestSilence(t *testing.T) {
 		delete(losses, how)
 		t.Run(how, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
-				a := newAccount(t, w)
+				a := newAccount(w)
 				if loss.lose != nil {
 					a.settleTwo()
 					a.lossIsNow()
@@ -149,7 +153,7 @@ func TestSilence(t *testing.T) {
 }
 
 // table returns the rows of the first table after a heading of docs/operations.md, links as their text.
-func table(t *testing.T, heading string) (rows [][]string) {
+func table(t testing.TB, heading string) (rows [][]string) {
 	t.Helper()
 	text, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
@@ -196,7 +200,7 @@ var within = map[string][2]time.Duration{
 func (a *account) mustHear(says, after string) {
 	a.t.Helper()
 	heard, minutes := a.notices(), a.minutes()
-	for name, alarm := range alarms(a.t, a.schedule != "DISABLED") {
+	for name, alarm := range alarms(a.t, a.reconciles()) {
 		if at, rings := alarm.ringsAfter(a.loss, minutes[alarm.metric]); rings {
 			heard[name] = at
 		}

@@ -42,6 +42,8 @@ func TestDocuments(t *testing.T) {
 				r.env = append(r.env, "AWS_ACCESS_KEY_ID=444444444444") // see hasProfiles
 			} else {
 				r.hasPayments()
+				_, err := r.Subscribe(r.ctx, pageTopic, "on-call")
+				r.must(err)
 				r.invokesAsync(map[string]string{"action": "nothing that it knows"}) // for the failure queue
 			}
 			r.follows(document)

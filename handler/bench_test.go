@@ -16,17 +16,12 @@ import (
 func BenchmarkWarmSync(b *testing.B) {
 	w := newWorld(b)
 	w.wire()
-	w.secrets.Create(secretName, w.value("first"))
-	payload := `{"action":"sync","secretId":"` + secretName + `"}`
-	if _, err := w.invoke(payload); err != nil {
-		b.Fatal(err)
-	}
+	w.create()
+	w.mustSync()
 	w.resetCalls()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.invoke(payload); err != nil {
-			b.Fatal(err)
-		}
+		w.mustInvoke(directSync, "")
 	}
 	calls := 0
 	for _, n := range w.calls() {
@@ -45,34 +40,26 @@ func TestTheTimeOfASync(t *testing.T) {
 		want   time.Duration
 	}{
 		"warm": {func(w *world) {
-			if _, err := w.sync(secretName); err != nil {
-				w.t.Fatal(err)
-			}
-			w.secrets.Put(secretName, w.value("second"))
+			w.mustSync()
+			w.put("second")
 		}, list + write + look + publish + record}, // read and token beside the list
 		"first": {func(*world) {}, list + write + look + publish + record},
-		"cold":  {func(w *world) { w.wire() }, aws + list + write + look + publish + record}, // the keys
+		"cold":  {(*world).wire, aws + list + write + look + publish + record}, // the keys
 		"a client secret alone": {func(w *world) {
-			if _, err := w.sync(secretName); err != nil {
-				w.t.Fatal(err)
-			}
+			w.mustSync()
 			w.secrets.Put(secretName, w.clientSecret("second"))
 		}, list + token + write + look + publish + record}, // with what the list shows
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				w.secrets.Latency = func(string, string) time.Duration { return aws }
-				c.before(w)
-				w.tokens.Latency, w.datadog.Latency, w.bus.Latency = token, datadog, bus
-				began := time.Now()
-				if _, err := w.sync(secretName); err != nil {
-					t.Fatal(err)
-				}
-				if took := time.Since(began); took != c.want {
-					t.Errorf("it took %v; the calls take %v", took, c.want)
-				}
-			})
+		subtest(t, name, func(t *testing.T, w *world) {
+			w.create()
+			w.secrets.Latency = func(string, string) time.Duration { return aws }
+			c.before(w)
+			w.tokens.Latency, w.datadog.Latency, w.bus.Latency = token, datadog, bus
+			began := time.Now()
+			w.mustSync()
+			if took := time.Since(began); took != c.want {
+				t.Errorf("it took %v; the calls take %v", took, c.want)
+			}
 		})
 	}
 }

@@ -1,19 +1,15 @@
 package handler_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
-	"datadog-webhook-auth-sync/handler/standin"
 )
 
 // withoutKeys gives the function its role's identity in place of keys.
@@ -24,8 +20,7 @@ func withoutKeys(w *world) {
 	w.datadog.Federate(datadogtest.Federation{OrgUUID: org, ARN: "arn:aws:sts::123456789012:assumed-role/sync/*",
 		CallerIdentity: datadogtest.SignedBy(role.Value, "arn:aws:sts::123456789012:assumed-role/sync/sync")})
 	w.config.OrgUUID, w.config.APIKeySecretARN, w.config.AppKeySecretARN = org, "", ""
-	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Log: w.log, Role: role,
-		Datadog: standin.Hosts{"api.datadoghq.com": w.datadog}, Tokens: standin.Hosts{"idp.example.com": w.tokens}})
+	w.outside.Role = role
 }
 
 func (w *world) exchangesForTokens() (n int) {
@@ -39,53 +34,22 @@ func (w *world) exchangesForTokens() (n int) {
 
 func TestWithoutKeys(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		withoutKeys(w)
-		w.secrets.Create(secretName, w.value("first"))
-		if r, err := w.sync(secretName); err != nil || r.Outcome != report.Created {
-			t.Errorf("%+v, %v", r, err)
-		}
+		w.createSynced()
 		w.datadog.Federate(datadogtest.Federation{}) // the mapping is taken away
 		w.datadog.EndTokens()
-		if _, err := w.sync(secretName); err == nil || w.exchangesForTokens() != 2 {
-			t.Errorf("error %v after %d exchanges", err, w.exchangesForTokens())
+		w.mustInvoke(directSync, fault.DatadogUnauthorized)
+		if n := w.exchangesForTokens(); n != 2 {
+			t.Errorf("%d exchanges", n)
 		}
-	})
-}
-
-func TestAccessTokenInPlaceOfKeys(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		const token = "ddsat_canary-of-the-service-token"
-		w.secret = append(w.secret, token)
-		w.datadog.SetAccessToken(token)
-		w.config.APIKeySecretARN, _ = w.secrets.Create("datadog/token", token)
-		w.config.AppKeySecretARN = w.config.APIKeySecretARN
-		w.wire()
-		w.secrets.Create(secretName, w.value("first"))
-		if r, err := w.sync(secretName); err != nil || r.Outcome != report.Created {
-			t.Errorf("%+v, %v", r, err)
-		}
-		w.datadog.SetAccessToken("another")
-		w.secrets.Hook = func(_, name string) error {
-			if name == "datadog/token" {
-				return secretstoretest.AccessDenied
-			}
-			return nil
-		}
-		_, err := w.sync(secretName)
-		if !fault.Is(err, fault.DatadogUnauthorized) || !strings.Contains(err.Error(), "secret of Datadog's keys") {
-			t.Errorf("error %v, which is not about the team's secret", err)
-		}
-	})
+	}, withoutKeys)
 }
 
 // A token that ends in the middle of a reconcile is renewed once, and nothing fails.
 func TestTokenEndsInAReconcile(t *testing.T) {
 	const n = 500
 	inWorld(t, func(t *testing.T, w *world) {
-		withoutKeys(w)
-		clientSecret := w.clientSecret("first")
 		for i := range n {
-			w.secrets.Create(fmt.Sprintf("%s-%03d", secretName, i), w.valueOf(clientSecret, fmt.Sprintf("name=method %03d", i)))
+			w.secrets.Create(nameOf(i), w.numbered(i, "first"))
 		}
 		w.datadog.Latency = 20 * time.Millisecond
 		time.AfterFunc(5*time.Second, w.datadog.EndTokens)
@@ -93,5 +57,52 @@ func TestTokenEndsInAReconcile(t *testing.T) {
 		if answer.Outcomes[report.Created] != n || answer.Error != nil || w.exchangesForTokens() != 2 {
 			t.Errorf("%v, %v, %d exchanges", answer.Outcomes, answer.Error, w.exchangesForTokens())
 		}
+	}, withoutKeys)
+}
+
+// Both keys in one secret is what all other tests have.
+func TestKeysInTwoSecrets(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) { w.createSynced() }, func(w *world) {
+		w.config.APIKeySecretARN, _ = w.secrets.Create("datadog/api", apiKey)
+		w.config.AppKeySecretARN, _ = w.secrets.Create("datadog/app", appKey)
 	})
+}
+
+const serviceToken = "ddsat_canary-of-the-service-token"
+
+// withAccessToken gives the function a service access token in place of keys.
+func withAccessToken(w *world) {
+	w.secret = append(w.secret, serviceToken)
+	w.datadog.SetAccessToken(serviceToken)
+	w.config.APIKeySecretARN, _ = w.secrets.Create("datadog/token", serviceToken)
+	w.config.AppKeySecretARN = w.config.APIKeySecretARN
+}
+
+// A fault of the key secret is Datadog's trouble, not the team's.
+func TestAccessTokenInPlaceOfKeys(t *testing.T) {
+	deny := func(w *world) {
+		w.secrets.Hook = func(_, name string) error {
+			if name == "datadog/token" {
+				return secretDenied
+			}
+			return nil
+		}
+	}
+	mustFail := func(w *world) {
+		w.t.Helper()
+		_, err := w.sync(secretName)
+		if !fault.Is(err, fault.DatadogUnauthorized) || !strings.Contains(err.Error(), "secret of Datadog's keys") {
+			w.t.Errorf("error: %v", err)
+		}
+	}
+	subtest(t, "which becomes another", func(t *testing.T, w *world) {
+		w.createSynced()
+		w.datadog.SetAccessToken("another")
+		deny(w)
+		mustFail(w)
+	}, withAccessToken)
+	subtest(t, "which may not be read", func(t *testing.T, w *world) {
+		w.create()
+		mustFail(w)
+	}, withAccessToken, deny)
 }

@@ -28,6 +28,8 @@ type problem struct {
 
 type object = map[string]any
 
+const syncBody = `{"secretId":"` + secretName + `"}`
+
 // request20 and request10 are a POST /sync in both payload formats of API Gateway, authenticated by IAM.
 func request20(body string) object {
 	return object{
@@ -80,7 +82,7 @@ func (a answer) problem(t *testing.T) (p problem) {
 }
 
 func TestHTTP(t *testing.T) {
-	const body = `{"secretId":"` + secretName + `"}`
+	const body = syncBody
 	padded := func(n int) string { return body + strings.Repeat(" ", n-len(body)) }
 	contentType := func(value any) func(object) {
 		return func(r object) { r["headers"].(object)["cOnTeNt-TyPe"] = value }
@@ -115,27 +117,25 @@ func TestHTTP(t *testing.T) {
 		{"an unknown secret", `{"secretId":"datadog/webhooks/nobody"}`, nil, fault.SecretNotFound},
 	} {
 		for version, request := range map[string]func(string) object{"2.0": request20, "1.0": request10} {
-			t.Run(c.name+", payload "+version, func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					w.secrets.Create(secretName, w.value("first"))
-					r := request(c.body)
-					if c.edit != nil {
-						c.edit(r)
+			subtest(t, c.name+", payload "+version, func(t *testing.T, w *world) {
+				w.create()
+				r := request(c.body)
+				if c.edit != nil {
+					c.edit(r)
+				}
+				got := w.http(r)
+				if c.code != "" {
+					got.mustRefuse(t, c.code)
+					if len(w.datadog.AuthMethods()) > 0 {
+						t.Error("it was written to Datadog")
 					}
-					got := w.http(r)
-					if c.code != "" {
-						got.mustRefuse(t, c.code)
-						if len(w.datadog.AuthMethods()) > 0 {
-							t.Error("it was written to Datadog")
-						}
-						return
-					}
-					var res report.Result
-					if got.StatusCode != 200 || json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName ||
-						res.Trigger != (report.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
-						t.Errorf("answer: %+v", got)
-					}
-				})
+					return
+				}
+				var res report.Result
+				if got.StatusCode != 200 || json.Unmarshal([]byte(got.Body), &res) != nil || res.Secret.Name != secretName ||
+					res.Trigger != (report.Trigger{Type: "http", ID: "r"}) || got.Headers["Content-Type"] != "application/json" {
+					t.Errorf("answer: %+v", got)
+				}
 			})
 		}
 	}
@@ -188,25 +188,23 @@ func TestRoutes(t *testing.T) {
 		{"1.0 of an HTTP API", "GET", "dev", "$default", "/dev/status", "/dev/status", 200},
 		{"1.0 of an HTTP API, wrong method", "GET", "dev", "$default", "/dev/sync", "/dev/sync", 405},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				r := request20(`{"secretId":"` + secretName + `"}`)
-				r["routeKey"], r["rawPath"], contextOf(r)["http"] = c.route, c.path, object{"method": c.method}
-				if c.contextPath != "" {
-					r = request10(`{"secretId":"` + secretName + `"}`)
-					r["resource"], r["path"], r["httpMethod"], contextOf(r)["path"] = c.route, c.path, c.method, c.contextPath
-				}
-				contextOf(r)["stage"] = c.stage
-				got := w.http(r)
-				if got.StatusCode != c.status {
-					t.Errorf("status %d; want %d", got.StatusCode, c.status)
-				}
-				want := map[bool]string{true: "GET", false: "POST"}[strings.Contains(c.path, "status")]
-				if allow := got.Headers["Allow"]; (allow == want) != (c.status == 405) {
-					t.Errorf("Allow: %q", allow)
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.create()
+			r := request20(syncBody)
+			r["routeKey"], r["rawPath"], contextOf(r)["http"] = c.route, c.path, object{"method": c.method}
+			if c.contextPath != "" {
+				r = request10(syncBody)
+				r["resource"], r["path"], r["httpMethod"], contextOf(r)["path"] = c.route, c.path, c.method, c.contextPath
+			}
+			contextOf(r)["stage"] = c.stage
+			got := w.http(r)
+			if got.StatusCode != c.status {
+				t.Errorf("status %d; want %d", got.StatusCode, c.status)
+			}
+			want := map[bool]string{true: "GET", false: "POST"}[strings.Contains(c.path, "status")]
+			if allow := got.Headers["Allow"]; (allow == want) != (c.status == 405) {
+				t.Errorf("Allow: %q", allow)
+			}
 		})
 	}
 }
@@ -231,53 +229,19 @@ func TestWhoIsAuthenticated(t *testing.T) {
 		{"a Lambda authorizer", `{"principalId": "alex", "integrationLatency": 7}`, true},
 	} {
 		for version, request := range map[string]func(string) object{"2.0": request20, "1.0": request10} {
-			t.Run(c.name+", payload "+version, func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					w.secrets.Create(secretName, w.value("first"))
-					r := request(`{"secretId":"` + secretName + `"}`)
-					contextOf(r)["authorizer"] = json.RawMessage(c.authorizer)
-					contextOf(r)["identity"] = object{"userArn": nil, "sourceIp": "198.51.100.7"}
-					got := w.http(r)
-					if !c.authenticated {
-						got.mustRefuse(t, fault.Forbidden)
-					} else if got.StatusCode != 200 {
-						t.Errorf("answer: %+v", got)
-					}
-				})
+			subtest(t, c.name+", payload "+version, func(t *testing.T, w *world) {
+				w.create()
+				r := request(syncBody)
+				contextOf(r)["authorizer"] = json.RawMessage(c.authorizer)
+				contextOf(r)["identity"] = object{"userArn": nil, "sourceIp": "198.51.100.7"}
+				got := w.http(r)
+				if !c.authenticated {
+					got.mustRefuse(t, fault.Forbidden)
+				} else if got.StatusCode != 200 {
+					t.Errorf("answer: %+v", got)
+				}
 			})
 		}
-	}
-}
-
-func TestHTTPOfAFailedSync(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		code fault.Code
-		fail func(w *world)
-	}{
-		{"invalid", fault.SecretInvalid, func(w *world) { w.secrets.Put(secretName, "[]") }},
-		{"mismatch", fault.AuthMethodMismatch, func(w *world) { w.datadogHolds("payments", "another client") }},
-		{"Datadog refuses", fault.DatadogRejected, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
-		{"Datadog answers HTML", fault.DatadogUnavailable, func(w *world) { w.datadog.Fail(saying(200, "<html>")) }},
-		{"Datadog throttles", fault.DatadogThrottled, func(w *world) { w.datadog.Fail(refusing("", 429)) }},
-		{"refused keys", fault.DatadogUnauthorized, func(w *world) { w.datadog.SetKeys("another", "another") }},
-		{"KMS refuses", fault.SecretAccessDenied, func(w *world) { w.secrets.Fail("GetSecretValue", 99, kmsDenied) }},
-		{"Datadog is down", fault.DatadogUnavailable, func(w *world) { w.datadog.Fail(refusing("", 503)) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				c.fail(w)
-				got := w.http(request20(`{"secretId":"` + secretName + `"}`))
-				got.mustRefuse(t, c.code)
-				if res := got.problem(t).Result; res == nil || res.Outcome != report.Failed || res.Secret.Name != secretName {
-					t.Errorf("result: %+v", res)
-				}
-				if after := got.Headers["Retry-After"]; (after != "") != (got.StatusCode == 503) {
-					t.Errorf("Retry-After: %q", after)
-				}
-			})
-		})
 	}
 }
 
@@ -292,22 +256,20 @@ func TestHTTPDeadline(t *testing.T) {
 		{120 * time.Second, -time.Hour, 28 * time.Second}, // which is not credible
 		{120 * time.Second, time.Hour, 28 * time.Second},
 	} {
-		t.Run(fmt.Sprintf("%v left, %v old", c.timeout, c.age), func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				w.secrets.Latency = func(op, _ string) time.Duration { return time.Minute }
-				r := request20(`{"secretId":"` + secretName + `"}`)
-				contextOf(r)["timeEpoch"] = time.Now().Add(-c.age).UnixMilli()
-				payload, _ := json.Marshal(r)
-				started := time.Now()
-				text, err := w.invokeIn(c.timeout, string(payload))
-				if took := time.Since(started); took > c.within || took < c.within-5*time.Second {
-					t.Errorf("it took %v; want at most %v, and nearly that", took, c.within)
-				}
-				if err != nil || !strings.Contains(text, `"statusCode":504`) {
-					t.Errorf("answer: %s, %v", text, err)
-				}
-			})
+		subtest(t, fmt.Sprintf("%v left, %v old", c.timeout, c.age), func(t *testing.T, w *world) {
+			w.create()
+			w.secrets.Latency = func(op, _ string) time.Duration { return time.Minute }
+			r := request20(syncBody)
+			contextOf(r)["timeEpoch"] = time.Now().Add(-c.age).UnixMilli()
+			payload, _ := json.Marshal(r)
+			started := time.Now()
+			text, err := w.invokeIn(c.timeout, string(payload))
+			if took := time.Since(started); took > c.within || took < c.within-5*time.Second {
+				t.Errorf("it took %v; want at most %v, and nearly that", took, c.within)
+			}
+			if err != nil || !strings.Contains(text, `"statusCode":504`) {
+				t.Errorf("answer: %s, %v", text, err)
+			}
 		})
 	}
 }

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"datadog-webhook-auth-sync/handler"
+	"datadog-webhook-auth-sync/handler/fault"
 )
 
 // One line tells why a sync failed.
 func TestTheLogLineOfASync(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
+		w.create()
 		version, _ := w.secrets.Current(secretName)
 		w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1])
 		w.tokens.Latency, w.datadog.Latency = 100*time.Millisecond, 50*time.Millisecond
@@ -44,23 +47,60 @@ func TestTheLogLineOfASync(t *testing.T) {
 	})
 }
 
-// What others write begins no line of its own.
-func TestNothingInjectsALine(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		const forged = "a\n{\"msg\":\"sync\",\"outcome\":\"updated\"}"
-		w.secrets.Create(secretName, w.value("first"))
-		w.datadogHolds(forged, "payments-client")
-		_, _ = w.sync(secretName)
-		text, _ := json.Marshal(forged)
-		for _, payload := range []string{`{"Step":%s,"SecretId":%[1]s,"ClientRequestToken":%[1]s}`,
-			`{"action":"sync","secretId":%s}`} {
-			_, _ = w.invoke(fmt.Sprintf(payload, text))
+// metrics are the values in the log, by name, each line checked against the format.
+func (w *world) metrics() map[string][]float64 {
+	all := map[string][]float64{}
+	for line := range strings.Lines(w.log.String()) {
+		var head struct {
+			AWS struct {
+				Timestamp         int64
+				CloudWatchMetrics []struct {
+					Namespace  string
+					Dimensions [][]string
+					Metrics    []handler.Metric
+				}
+			} `json:"_aws"`
+			FunctionName string
 		}
-		for line := range strings.Lines(w.log.String()) {
-			var fields map[string]any
-			if json.Unmarshal([]byte(line), &fields) != nil || fields["outcome"] == "updated" {
-				t.Errorf("line: %s", line)
+		var values map[string]any
+		if json.Unmarshal([]byte(line), &head) != nil || json.Unmarshal([]byte(line), &values) != nil {
+			w.t.Fatalf("no JSON: %s", line)
+		}
+		for _, directive := range head.AWS.CloudWatchMetrics {
+			dimensions := cmp.Diff([][]string{{"FunctionName"}}, directive.Dimensions)
+			known := directive.Namespace == handler.MetricNamespace && dimensions == ""
+			if !known || head.FunctionName != "sync" || head.AWS.Timestamp == 0 {
+				w.t.Errorf("metric line: %s", line)
+			}
+			for _, m := range directive.Metrics {
+				all[m.Name] = append(all[m.Name], values[m.Name].(float64))
 			}
 		}
-	})
+	}
+	return all
+}
+
+func TestMetrics(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.create()
+		w.reconcile()
+		w.datadog.Latency = 100 * time.Millisecond
+		w.put("second")
+		event := w.labelEvent()
+		time.Sleep(2 * time.Second)
+		w.mustInvoke(event, "")
+		w.secrets.Create(secretName+"-bad", "{}")
+		w.reconcile()
+		_, _ = w.sync("elsewhere/payments") // out of scope
+		w.mustInvoke(strings.Replace(dryRun, secretName, secretName+"-bad", 1), fault.SecretInvalid)
+		w.mustInvoke(dryRunAll, "")
+		want := map[string][]float64{
+			"SyncCreated": {1}, "SyncUpdated": {1}, "AlertGap": {2.2}, "SyncFailed": {1}, "SyncDuration": {0, 200, 0},
+			"ReconcileDone": {1, 1}, "LeftOver": {0, 0}, "Secrets": {1, 2}, "Failing": {0, 1}, "AtRisk": {0, 0},
+			"Unverified": {0, 0},
+		}
+		if diff := cmp.Diff(want, w.metrics()); diff != "" {
+			t.Errorf("metrics (-want +got):\n%s", diff)
+		}
+	}, func(w *world) { w.config.LogLevel = 8 }) // error
 }

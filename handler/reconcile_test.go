@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 func TestReconcileWithNothingToDo(t *testing.T) {
@@ -36,91 +36,63 @@ func TestSettling(t *testing.T) {
 		name string
 		edit func(w *world) // 5 minutes after the write
 		want []string       // results of reconciles from then on
-		safe bool           // previousSecretSafeToRevoke of the last
 		tag  string
 	}{
-		{"settles", func(*world) {}, []string{"settled"}, true, "state=settled"},
+		{"settles", func(*world) {}, []string{"settled"}, "state=settled"},
 		{"whoever asks for syncs", func(w *world) {
 			for range 3 {
 				time.Sleep(time.Minute)
-				if _, err := w.sync(secretName); err != nil {
-					w.t.Error(err)
-				}
+				w.mustSync()
 			}
 			w.newResults()
-		}, []string{"settled"}, true, "state=settled"},
-		{"without a verdict", func(w *world) { w.tokens.Fail(tokentest.Fault{Status: 503}) }, nil, false,
-			"state=unproven"},
+		}, []string{"settled"}, "state=settled"},
+		{"without a verdict", func(w *world) { w.tokens.Fail(unavailable) }, nil, "state=unproven"},
 		{"10 minutes after another version came and went", func(w *world) {
 			first, _ := w.secrets.Current(secretName)
-			w.secrets.Put(secretName, w.value("second"))
+			w.put("second")
 			w.secrets.MoveCurrent(secretName, first)
 			time.Sleep(10*time.Minute - time.Second)
 			if answer := w.reconcile(); answer.Outcomes[report.Updated] != 1 {
 				w.t.Errorf("answer: %+v", answer)
 			}
 			w.wantResults("too early")
-		}, []string{"settled"}, true, "state=settled"},
+		}, []string{"settled"}, "state=settled"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				w.reconcile()
-				w.newResults()
-				time.Sleep(5 * time.Minute)
-				if got := w.reconcile(); got.Settling != 1 || got.OutOfSync != 0 {
-					t.Errorf("after 5 min: %+v", got)
-				}
-				c.edit(w)
-				w.reconcileFor(time.Hour)
-				w.wantResults("an hour", c.want...)
-				results := w.published()
-				last := results[len(results)-1]
-				if last.PreviousSecretSafeToRevoke != c.safe || !strings.Contains(w.tag(secretName), c.tag) {
-					t.Errorf("published last: %+v, record %s", last, w.tag(secretName))
-				}
-				if got := w.reconcile(); got.InSync != 1 || (got.Unverified == 1) == c.safe {
-					t.Errorf("in the end: %+v", got)
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.create()
+			w.reconcile()
+			w.newResults()
+			time.Sleep(5 * time.Minute)
+			if got := w.reconcile(); got.Settling != 1 || got.OutOfSync != 0 {
+				t.Errorf("after 5 min: %+v", got)
+			}
+			c.edit(w)
+			w.reconcileFor(time.Hour)
+			w.wantResults("an hour", c.want...)
+			settled := c.want != nil
+			if w.lastResult().PreviousSecretSafeToRevoke != settled || !strings.Contains(w.tag(secretName), c.tag) {
+				t.Errorf("published last: %+v, record %s", w.lastResult(), w.tag(secretName))
+			}
+			if got := w.reconcile(); got.InSync != 1 || (got.Unverified == 1) == settled {
+				t.Errorf("in the end: %+v", got)
+			}
 		})
 	}
-	t.Run("at 10 minutes", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
-			w.secrets.Create(secretName, w.value("first"))
-			w.reconcile()
-			time.Sleep(10*time.Minute - time.Second)
-			if got := w.reconcile(); got.Settling != 1 {
-				t.Errorf("a second before: %+v", got)
-			}
-			time.Sleep(time.Second)
-			if got := w.reconcile(); got.Outcomes[report.Settled] != 1 {
-				t.Errorf("then: %+v", got)
-			}
-		})
-	})
-	t.Run("with verification off nothing is safe to revoke", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
-			w.secrets.Create(secretName, w.value("first"))
-			w.reconcile()
-			w.reconcileFor(15 * time.Minute)
-			w.wantResults("in the end", "created", "settled")
-			if last := w.published()[1]; last.PreviousSecretSafeToRevoke || last.Verification != "off" {
-				t.Errorf("published: %+v", last)
-			}
-		}, func(w *world) { w.config.VerifyCredential = false })
-	})
+	subtest(t, "with verification off nothing is safe to revoke", func(t *testing.T, w *world) {
+		w.create()
+		w.reconcile()
+		w.reconcileFor(15 * time.Minute)
+		w.wantResults("in the end", "created", "settled")
+		if last := w.lastResult(); last.PreviousSecretSafeToRevoke || last.Verification != "off" {
+			t.Errorf("published: %+v", last)
+		}
+	}, func(w *world) { w.config.VerifyCredential = false })
 }
 
 func TestWhatAReconcileRepairs(t *testing.T) {
-	edit := func(w *world, edit func(m *datadogtest.AuthMethod)) {
-		m := w.datadog.AuthMethods()[0]
-		edit(&m)
-		w.datadog.Put(m)
-	}
 	put := func(wait time.Duration) func(w *world) {
 		return func(w *world) {
-			w.secrets.Put(secretName, w.value("second"))
+			w.put("second")
 			time.Sleep(wait)
 		}
 	}
@@ -133,72 +105,73 @@ func TestWhatAReconcileRepairs(t *testing.T) {
 		{"a rotation whose event was lost", put(5*time.Minute + time.Second), []string{"updated"}, 1},
 		{"a rotation whose event may still come", put(5 * time.Minute), []string{"updated"}, 0},
 		{"a rotation that could not be verified before", func(w *world) {
-			value := w.putRejected(secretName, "second")
-			_, _ = w.sync(secretName)
+			value := w.putRejected("second")
+			w.mustInvoke(directSync, fault.CredentialRejected)
 			time.Sleep(6 * time.Minute)
 			w.tokens.Allow("payments-client", secretIn(value))
 		}, []string{"updated"}, 0},
 		{"an edited auth method", func(w *world) {
-			edit(w, func(m *datadogtest.AuthMethod) { m.ClientSecret, m.Scope = "edited", nil })
+			w.editMethod(func(m *datadogtest.AuthMethod) { m.ClientSecret, m.Scope = "edited", nil })
 		}, []string{"updated"}, 1},
 		{"an unrelated tag, quietly", func(w *world) { w.secrets.Tag(secretName, "cost-centre", "7") }, nil, 0},
 		{"age, quietly", func(w *world) { time.Sleep(25 * time.Hour) }, nil, 0},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.createSettled(secretName)
-				time.Sleep(11 * time.Minute)
-				c.edit(w)
-				w.resetCalls()
-				if answer := w.reconcile(); answer.OutOfSync > 0 || answer.Outcomes[report.Updated] != 1 {
-					t.Errorf("answer: %+v", answer)
-				}
-				want := map[string]int{"ListSecrets": 1, "list": 1, "DescribeSecret": 3, "GetSecretValue": 1, "token": 1,
-					"PATCH": 1, "TagResource": 1}
-				if c.want != nil {
-					want["PutEvents"] = 1
-				}
-				w.wantCalls("the repair", want)
-				w.wantResults("the repair", c.want...)
-				w.mustHold("after the repair")
-				if got := len(w.metrics()["Repaired"]); got != c.repaired {
-					t.Errorf("Repaired %d times; want %d", got, c.repaired)
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.createSettled()
+			time.Sleep(11 * time.Minute)
+			c.edit(w)
+			w.resetCalls()
+			if answer := w.reconcile(); answer.OutOfSync > 0 || answer.Outcomes[report.Updated] != 1 {
+				t.Errorf("answer: %+v", answer)
+			}
+			want := map[string]int{"ListSecrets": 1, "list": 1, "DescribeSecret": 3, "GetSecretValue": 1, "token": 1,
+				"PATCH": 1, "TagResource": 1}
+			if c.want != nil {
+				want["PutEvents"] = 1
+			}
+			w.wantCalls("the repair", want)
+			w.wantResults("the repair", c.want...)
+			w.mustHold("after the repair")
+			if got := len(w.metrics()["Repaired"]); got != c.repaired {
+				t.Errorf("Repaired %d times; want %d", got, c.repaired)
+			}
 		})
 	}
 }
 
-// V is settled, W comes and goes; the invocation that read W is killed when its PATCH is on the wire, and that lands
-// last. A reconcile in between must not take V for settled still.
-func TestALatePatchOfARolledBackVersionIsRepaired(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
-		v, _ := w.secrets.Current(secretName)
-		time.Sleep(time.Minute)
-		w.secrets.Put(secretName, w.value("W"))
-		w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Times: 1, Delay: 5 * time.Minute})
-		_, _ = w.invokeIn(3*time.Second, w.sample("secret-label-updated.json")) // and nobody tries again
-		w.secrets.MoveCurrent(secretName, v)
-		w.reconcile() // the event of the way back is lost
-		w.reconcileFor(time.Hour)
-		w.mustHold("after an hour")
-	})
+// A team chooses its version ids.
+func TestAnyVersionIDIsRecorded(t *testing.T) {
+	for _, id := range []string{"a version id with spaces, 32 of them", strings.Repeat("ü", 64), strings.Repeat("0", 64),
+		"00000000 lost=credential_rejected since=2020-01-01T00:00:00Z", "00000000 failing=secret_invalid"} {
+		subtest(t, id, func(t *testing.T, w *world) {
+			w.createSettled()
+			w.secrets.NewID = func() string { return id }
+			w.put("second")
+			w.mustSync()
+			w.reconcileFor(time.Hour)
+			w.wantResults("an hour", "updated", "settled")
+			s := w.status(`{"secretId":"` + secretName + `"}`).Secrets[0]
+			if s.State != "in_sync" || !s.Settled || s.RecordedVersionID != id {
+				t.Errorf("status: %+v", s)
+			}
+			if repaired := w.metrics()["Repaired"]; len(repaired) > 0 {
+				t.Errorf("Repaired %v", repaired)
+			}
+		})
+	}
 }
 
 // Lists of secrets may be minutes old: each secret is judged again as it is now.
 func TestAStaleListWritesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
+		w.createSettled()
 		w.secrets.Stale = func(op, _ string) time.Duration {
 			return map[string]time.Duration{"ListSecrets": 5 * time.Minute}[op]
 		}
 		time.Sleep(time.Hour)
-		w.secrets.Put(secretName, w.value("second"))
+		w.put("second")
 		time.Sleep(5 * time.Minute)
-		if _, err := w.sync(secretName); err != nil {
-			t.Fatal(err)
-		}
+		w.mustSync()
 		w.resetCalls()
 		if answer := w.reconcile(); answer.Settling != 1 || len(answer.Outcomes) > 0 {
 			t.Errorf("answer: %+v", answer)
@@ -207,52 +180,24 @@ func TestAStaleListWritesNothing(t *testing.T) {
 	})
 }
 
-// A run that has time for few begins with what loses alerts.
-func TestARotationComesBeforeARefresh(t *testing.T) {
+// A run that has time for few begins with what loses alerts. New secrets come last, since no webhook waits for them.
+func TestARotationComesBeforeRefreshesAndNewSecrets(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.createManySettled(100)
 		time.Sleep(25 * time.Hour)
 		w.secrets.Put(nameOf(99), w.numbered(99, "second"))
+		for i := range 100 {
+			w.secrets.Create(nameOf(100+i), w.numbered(100+i, "first"))
+		}
 		w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Delay: 4 * time.Second})
-		_, err := w.invokeIn(27*time.Second, `{"action":"reconcile"}`)
-		if !w.isSynced(nameOf(99)) {
-			t.Error("the rotation waits behind refreshes", err)
+		w.resetCalls()
+		text, _ := w.invokeIn(27*time.Second, `{"action":"reconcile"}`)
+		var answer fleet.Reconciliation
+		if json.Unmarshal([]byte(text), &answer) != nil || answer.LeftOver != 200-fleet.Workers {
+			t.Errorf("answer: %s", text)
 		}
-	})
-}
-
-func TestReconcileStopsBeforeTheDeadline(t *testing.T) {
-	const n = 200
-	inWorld(t, func(t *testing.T, w *world) {
-		for i := range n {
-			w.secrets.Create(nameOf(i), w.numbered(i, "first"))
-		}
-		w.datadog.Latency = time.Second
-		started := time.Now()
-		first := w.reconcile()
-		created := first.Outcomes[report.Created]
-		if took := time.Since(started); took > 118*time.Second || first.LeftOver == 0 || first.LeftOver+created != n {
-			t.Errorf("after %v: %+v", took, first)
-		}
-		w.datadog.Latency = 0
-		if second := w.reconcile(); second.Outcomes[report.Created] != first.LeftOver || second.LeftOver != 0 {
-			t.Errorf("second run: %+v", second)
-		}
-	})
-}
-
-// Two new secrets of one client: the second one sees what the first created.
-func TestCreatesOfOneReconcileSeeEachOther(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.datadog.Latency = 200 * time.Millisecond
-		w.secrets.Create(secretName+"-a", w.value("one"))
-		w.secrets.Create(secretName+"-b", w.value("one"))
-		answer := w.reconcile()
-		if answer.Outcomes[report.Created] != 1 || !onlyMismatches(answer, 1) {
-			t.Errorf("answer: %+v", answer)
-		}
-		if got := len(w.datadog.AuthMethods()); got != 1 {
-			t.Errorf("%d auth methods", got)
+		if calls := w.calls(); !w.isSynced(nameOf(99)) || calls["PATCH"] != fleet.Workers || calls["POST"] > 0 {
+			t.Errorf("the rotation waits behind others: %v", calls)
 		}
 	})
 }
@@ -265,37 +210,35 @@ func onlyMismatches(answer fleet.Reconciliation, n int) bool {
 }
 
 func TestTwoSecretsOnOneAuthMethod(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
-		m := w.datadog.AuthMethods()[0]
-		w.secrets.Create(secretName+"-b", w.value("another"))
-		w.secrets.Tag(secretName+"-b", secretstore.RecordTag, "id="+m.ID)
-		w.newResults()
-		for range 2 {
-			answer := w.reconcile()
-			if !onlyMismatches(answer, 2) {
-				t.Errorf("answer: %+v", answer)
+	for throttles := range 4 { // of DescribeSecret
+		subtest(t, fmt.Sprintf("%d calls are throttled", throttles), func(t *testing.T, w *world) {
+			w.createSettled()
+			m := w.method()
+			w.secrets.Create(secretName+"-b", w.value("another"))
+			w.secrets.Tag(secretName+"-b", secretstore.RecordTag, "id="+m.ID)
+			w.secrets.Fail("DescribeSecret", throttles, throttled)
+			for i := range 3 {
+				if answer := w.reconcile(); i > 0 && !onlyMismatches(answer, 2) {
+					t.Errorf("answer: %+v", answer)
+				}
+				time.Sleep(15 * time.Minute)
 			}
-			time.Sleep(15 * time.Minute)
-		}
-		if got := w.newResults(); len(got) != 2 {
-			t.Errorf("published: %v", got)
-		}
-		if w.holds() != m.ClientSecret {
-			t.Error("one of them was written")
-		}
-		w.secrets.Untag(secretName+"-b", secretstore.RecordTag) // one period later, as the list may be stale
-		w.reconcileFor(30 * time.Minute)
-		if s := w.status(`{"secretId":"` + secretName + `"}`).Secrets[0]; s.Failing != nil {
-			t.Errorf("status: %+v", s)
-		}
-	})
+			if got := w.newResults(); len(got) != 2 || w.holds() != m.ClientSecret {
+				t.Errorf("published: %v, or one of them was written", got)
+			}
+			w.secrets.Untag(secretName+"-b", secretstore.RecordTag) // one period later, as the list may be stale
+			w.reconcileFor(30 * time.Minute)
+			if s := w.status(`{"secretId":"` + secretName + `"}`).Secrets[0]; s.Failing != nil {
+				t.Errorf("status: %+v", s)
+			}
+		})
+	}
 }
 
 // A list that still shows a secret that was deleted makes its successor share. Nobody is told, as that does not stay.
 func TestATagThatMovedToAnotherSecret(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
+		w.createSettled()
 		w.secrets.Create(secretName+"-b", w.value("first-of-b", "name=payments"))
 		w.secrets.Stale = func(op, secret string) time.Duration {
 			if op == "ListSecrets" && secret == secretName {
@@ -310,10 +253,8 @@ func TestATagThatMovedToAnotherSecret(t *testing.T) {
 			t.Errorf("answer: %+v", answer)
 		}
 		w.reconcileFor(30 * time.Minute)
-		for _, r := range w.newResults() {
-			if strings.HasPrefix(r, "failed") {
-				t.Errorf("published: %s", r)
-			}
+		if failed := w.count()[report.Failed]; failed > 0 {
+			t.Errorf("%d failures were published", failed)
 		}
 	})
 }
@@ -332,88 +273,155 @@ func TestDatadogsTroubleIsTheRuns(t *testing.T) {
 		{"no room", datadogtest.Fault{Method: "PATCH", Status: 429, Header: http.Header{"X-Ratelimit-Reset": {"300"}}},
 			fault.DatadogThrottled, 0},
 		{"500 to the list", datadogtest.Fault{Method: "GET", Status: 500}, fault.DatadogUnavailable, 0},
-		{"another organisation's list", datadogtest.Fault{Method: "GET", Body: `{"data":[],"included":[]}`}, "", 0},
+		{"another organisation's list", datadogtest.Fault{Method: "GET", Body: noMethods}, fault.DatadogUnauthorized, 0},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.createManySettled(n)
-				for i := range n {
-					w.secrets.Put(nameOf(i), w.numbered(i, "second"))
-				}
-				w.datadog.Fail(c.fault)
-				w.resetCalls()
-				answer := w.reconcile()
-				told := answer.Error != nil && (c.code == "" || answer.Error.Code == c.code)
-				if !told || answer.LeftOver != n-c.failures || len(answer.Failures) != c.failures || answer.Failing > 0 {
-					t.Errorf("answer: %+v", answer)
-				}
-				if done := w.metrics()["ReconcileDone"]; len(done) > 2 {
-					t.Errorf("ReconcileDone: %v", done)
-				}
-				if c.failures == 0 && w.calls()["PATCH"] > fleet.Workers {
-					t.Errorf("%d PATCHes, though the run stops", w.calls()["PATCH"])
-				}
-				w.reconcileFor(45 * time.Minute)
-				if told := w.newResults(); len(told) > 2 {
-					t.Errorf("published: %v", told)
-				}
-				w.datadog.ClearFaults()
-				w.reconcileFor(15 * time.Minute)
-				for i := range n {
-					if !w.isSynced(nameOf(i)) {
-						t.Errorf("%s is not synced once the trouble is over", nameOf(i))
-					}
-				}
-			})
-		})
-	}
-	t.Run("Secrets Manager's list fails", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
-			w.createSettled(secretName)
-			w.secrets.Fail("ListSecrets", 9, throttled)
-			if answer := w.reconcile(); answer.Error == nil || answer.Error.Code != fault.SecretsUnavailable {
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.createManySettled(n)
+			for i := range n {
+				w.secrets.Put(nameOf(i), w.numbered(i, "second"))
+			}
+			w.datadog.Fail(c.fault)
+			w.resetCalls()
+			answer := w.reconcile()
+			told := answer.Error != nil && answer.Error.Code == c.code
+			if !told || answer.LeftOver != n-c.failures || len(answer.Failures) != c.failures || answer.Failing > 0 {
 				t.Errorf("answer: %+v", answer)
 			}
-			if got := w.metrics(); len(got["ReconcileDone"]) != 2 || len(got["Secrets"]) != 2 {
-				t.Errorf("metrics: %v", got)
+			if done := w.metrics()["ReconcileDone"]; len(done) > 2 {
+				t.Errorf("ReconcileDone: %v", done)
 			}
+			if c.failures == 0 && w.calls()["PATCH"] > fleet.Workers {
+				t.Errorf("%d PATCHes, though the run stops", w.calls()["PATCH"])
+			}
+			w.reconcileFor(45 * time.Minute)
+			if told := w.newResults(); len(told) > 2 {
+				t.Errorf("published: %v", told)
+			}
+			w.datadog.ClearFaults()
+			w.reconcileFor(15 * time.Minute)
+			w.mustBeSynced(0, n)
 		})
-	})
-}
-
-// A reconcile counts what it found itself where that could be neither published nor recorded, so that no page ends.
-func TestAReconcileCountsWhatItCouldNotRecord(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		first := w.createSettled(secretName)
-		w.putRejected(secretName, "second")
-		w.revoke(first)
-		w.bus.Hook = denied
-		if answer := w.reconcile(); answer.AtRisk != 1 {
-			t.Errorf("the bus refuses: %+v", answer)
-		}
-		w.bus.Hook = nil
-		w.secrets.Fail("TagResource", 99, secretDenied)
-		if answer := w.reconcile(); answer.Failing != 1 || answer.AtRisk != 1 {
-			t.Errorf("the tag is refused: %+v", answer)
-		}
-	})
-}
-
-func TestASecretThatIsGoneSinceTheList(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
-		w.secrets.Put(secretName, w.value("second"))
-		w.secrets.Hook = func(op, _ string) error {
-			if op == "DescribeSecret" {
-				w.secrets.Hook = nil
-				w.purge(secretName)
-			}
-			return nil
-		}
-		if answer := w.reconcile(); answer.Secrets != 0 || len(answer.Outcomes) > 0 || answer.Error != nil {
+	}
+	subtest(t, "Secrets Manager's list fails", func(t *testing.T, w *world) {
+		w.createSettled()
+		w.secrets.Fail("ListSecrets", 9, throttled)
+		if answer := w.reconcile(); answer.Error == nil || answer.Error.Code != fault.SecretsUnavailable {
 			t.Errorf("answer: %+v", answer)
 		}
+		if got := w.metrics(); len(got["ReconcileDone"]) != 2 || len(got["Secrets"]) != 2 {
+			t.Errorf("metrics: %v", got)
+		}
 	})
+}
+
+// mustBeSynced fails the test for each numbered secret that is not synced.
+func (w *world) mustBeSynced(from, to int) {
+	w.t.Helper()
+	for i := from; i < to; i++ {
+		if !w.isSynced(nameOf(i)) {
+			w.t.Errorf("%s is not synced", nameOf(i))
+		}
+	}
+}
+
+// What stands before Datadog refuses what some secrets state, whatever the keys.
+func TestSecretsThatDatadogRefusesStopNoRun(t *testing.T) {
+	const all = 12
+	for n := 1; n <= 3; n++ {
+		for _, status := range []int{403, 500} {
+			subtest(t, fmt.Sprintf("%d answered %d", n, status), func(t *testing.T, w *world) {
+				w.createManySettled(all)
+				for i := range all {
+					if i < n {
+						w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Path: w.methodPath(nameOf(i))})
+					}
+					w.secrets.Put(nameOf(i), w.numbered(i, "second"))
+				}
+				w.reconcile()
+				w.mustBeSynced(n, all)
+				w.reconcileFor(3 * time.Hour)
+				told, want := map[string]int{}, map[string]int{}
+				for _, r := range w.published() {
+					if r.Outcome == report.Failed {
+						told[r.Secret.Name]++
+					}
+				}
+				for i := range n {
+					want[nameOf(i)] = 1
+				}
+				if diff := cmp.Diff(want, told); diff != "" {
+					t.Errorf("failures published (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// A reconcile counts what it found itself, recorded or not. A page neither ends nor begins because a secret could not be
+// read. What is lost after the list was read is counted by the next one: the page looks further back than a minute.
+func TestWhatAReconcileCounts(t *testing.T) {
+	type counts struct{ Secrets, Failing, AtRisk int }
+	lose := func(w *world) {
+		w.revoke(w.createSettled())
+		w.putRejected("second")
+	}
+	purgeAt := func(call int) func(w *world) { // of DescribeSecret
+		return func(w *world) {
+			w.create()
+			w.secrets.Hook = func(op, _ string) error {
+				if op == "DescribeSecret" && w.secrets.Calls()[op] == call {
+					w.secrets.Hook = nil
+					w.purge()
+				}
+				return nil
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		prepare func(w *world)
+		want    counts
+	}{
+		"lost, and not readable any more": {func(w *world) {
+			lose(w)
+			w.mustInvoke(directSync, fault.CredentialRejected)
+			w.secrets.Fail("DescribeSecret", 100, secretDenied)
+		}, counts{1, 1, 1}},
+		"lost, and the bus takes nothing": {func(w *world) {
+			lose(w)
+			w.bus.Hook = denied
+		}, counts{1, 0, 1}},
+		"lost, and the tag is refused": {func(w *world) {
+			lose(w)
+			w.secrets.Fail("TagResource", 99, secretDenied)
+		}, counts{1, 1, 1}},
+		"lost, and Datadog takes no write": {func(w *world) {
+			w.revoke(w.createSettled())
+			w.put("second")
+			w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: 429})
+		}, counts{1, 0, 1}},
+		"lost since the list was read": {func(w *world) {
+			first := w.createSettled()
+			w.secrets.Latency = func(op, _ string) time.Duration {
+				return map[string]time.Duration{"ListSecrets": time.Minute}[op]
+			}
+			time.AfterFunc(40*time.Second, func() {
+				w.revoke(first)
+				w.putRejected("second")
+				w.mustInvoke(directSync, fault.CredentialRejected)
+			})
+		}, counts{1, 0, 0}},
+		"purged since the list was read":  {purgeAt(1), counts{}},
+		"purged since it was judged anew": {purgeAt(2), counts{}},
+	} {
+		subtest(t, name, func(t *testing.T, w *world) {
+			c.prepare(w)
+			answer := w.reconcile()
+			if got := (counts{answer.Secrets, answer.Failing, answer.AtRisk}); got != c.want || answer.Error != nil &&
+				answer.Error.Code != fault.DatadogThrottled {
+				t.Errorf("counts %+v, error %v; want %+v", got, answer.Error, c.want)
+			}
+		})
+	}
 }
 
 func TestADryReconcile(t *testing.T) {
@@ -427,12 +435,9 @@ func TestADryReconcile(t *testing.T) {
 		other := w.datadogHolds("of no secret", "other-client")
 		before, tags := w.datadog.AuthMethods(), w.tag(nameOf(0))
 		w.resetCalls()
-		text, err := w.invoke(`{"action":"reconcile","dryRun":true}`)
 		var answer fleet.Reconciliation
-		if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
-			t.Fatalf("answer: %s, %v", text, err)
-		}
-		if len(answer.Failures) != 1 || answer.OutOfSync != 4 {
+		if text := w.mustInvoke(dryRunAll, ""); json.Unmarshal([]byte(text), &answer) != nil ||
+			len(answer.Failures) != 1 || answer.OutOfSync != 4 {
 			t.Errorf("answer: %s", text)
 		}
 		actions := map[string]string{}

@@ -12,7 +12,6 @@ import (
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
-	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 const (
@@ -28,6 +27,16 @@ func (w *world) step(step, token string) error {
 	return err
 }
 
+// mustStep takes some of the four steps, none of which may fail.
+func (w *world) mustStep(token string, steps ...string) {
+	w.t.Helper()
+	for _, step := range steps {
+		if err := w.step(step, token); err != nil {
+			w.t.Fatalf("%s: %v", step, err)
+		}
+	}
+}
+
 func (w *world) stepPayload(step, token string) string {
 	return fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":%q}`,
 		step, w.arn(), token, rotationToken)
@@ -36,7 +45,7 @@ func (w *world) stepPayload(step, token string) string {
 // stage creates the secret and puts a credential that works under NEXT.
 func (w *world) stage() (value string) {
 	w.secret = append(w.secret, rotationToken)
-	w.secrets.Create(secretName, w.value("first"))
+	w.create()
 	value = w.value("next")
 	w.secrets.Stage(secretName, value, "NEXT")
 	return value
@@ -45,27 +54,30 @@ func (w *world) stage() (value string) {
 // pending starts a rotation to what is staged, and does its first step.
 func (w *world) pending() (token string) {
 	token = w.secrets.StartRotation(secretName, function)
-	if err := w.step("createSecret", token); err != nil {
-		w.t.Fatal(err)
-	}
+	w.mustStep(token, "createSecret")
 	return token
+}
+
+// mustBeCurrent fails the test unless the rotation put this value under AWSCURRENT, and took NEXT off it.
+func (w *world) mustBeCurrent(token, value string) {
+	w.t.Helper()
+	if version, current := w.secrets.Current(secretName); version != token || current != value {
+		w.t.Error("AWSCURRENT is not what was staged")
+	}
+	if w.secrets.Labels(secretName)["NEXT"] != "" {
+		w.t.Error("NEXT is still there")
+	}
 }
 
 func TestRotation(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		next := w.stage()
 		token := w.secrets.StartRotation(secretName, function)
-		if err := w.step("testSecret", token); err != nil {
-			t.Errorf("testSecret without a value, as RotateImmediately=false asks: %v", err)
-		}
+		w.mustStep(token, "testSecret") // without a value, as RotateImmediately=false asks
 		var events []string
 		w.secrets.OnLabel = func(e secretstoretest.Event) { events = append(events, e.VersionID) }
 		for _, step := range steps {
-			for range 2 { // each may be repeated
-				if err := w.step(step, token); err != nil {
-					t.Fatalf("%s: %v", step, err)
-				}
-			}
+			w.mustStep(token, step, step) // each may be repeated
 			if _, value := w.secrets.Current(secretName); (value == next) != (step == "finishSecret") {
 				t.Fatalf("after %s AWSCURRENT is %v", step, value == next)
 			}
@@ -79,12 +91,8 @@ func TestRotation(t *testing.T) {
 		if len(w.datadog.AuthMethods())+len(w.secrets.Tags(secretName))+len(w.published()) > 0 {
 			t.Error("a rotation step pushed, recorded or published; the label event does")
 		}
-		w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1])
-		for _, step := range steps {
-			if err := w.step(step, token); err != nil {
-				t.Errorf("%s once the token is AWSCURRENT: %v", step, err)
-			}
-		}
+		w.revoke(next)
+		w.mustStep(token, steps...) // since the token is AWSCURRENT
 	})
 }
 
@@ -93,40 +101,28 @@ func TestRotationIsRepeatedAfterACrash(t *testing.T) {
 	for _, lose := range []bool{false, true} {
 		for call, crashed := 1, true; crashed; call++ {
 			crashed = false
-			t.Run(fmt.Sprintf("call %d, takes effect %v", call, lose), func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					next := w.stage()
-					token := w.secrets.StartRotation(secretName, function)
-					payloads := map[string]string{}
-					for _, step := range steps {
-						payloads[step] = w.stepPayload(step, token)
+			subtest(t, fmt.Sprintf("call %d, takes effect %v", call, lose), func(t *testing.T, w *world) {
+				next := w.stage()
+				token := w.secrets.StartRotation(secretName, function)
+				payload := w.stepPayload("STEP", token) // made here, as it looks the ARN up
+				calls := 0
+				w.secrets.Hook = func(op, _ string) error {
+					if calls++; calls != call {
+						return nil
 					}
-					calls := 0
-					w.secrets.Hook = func(op, _ string) error {
-						if calls++; calls != call {
-							return nil
-						}
-						if crashed = true; lose {
-							w.secrets.Lose(op, 1, secretstoretest.Internal)
-							return nil
-						}
-						return secretstoretest.Internal
+					if crashed = true; lose {
+						w.secrets.Lose(op, 1, secretstoretest.Internal)
+						return nil
 					}
-					for _, step := range steps {
-						if _, err := w.invoke(payloads[step]); err == nil {
-							continue
-						}
-						if _, err := w.invoke(payloads[step]); err != nil {
-							t.Fatalf("%s, repeated: %v", step, err)
-						}
+					return secretstoretest.Internal
+				}
+				for _, step := range steps {
+					payload := strings.Replace(payload, "STEP", step, 1)
+					if _, err := w.invoke(payload); err != nil {
+						w.mustInvoke(payload, "")
 					}
-					if version, value := w.secrets.Current(secretName); version != token || value != next {
-						t.Error("AWSCURRENT is not what was staged")
-					}
-					if w.secrets.Labels(secretName)["NEXT"] != "" {
-						t.Error("NEXT is still there")
-					}
-				})
+				}
+				w.mustBeCurrent(token, next)
 			})
 			if !crashed && call < 10 {
 				t.Errorf("a rotation makes %d calls; want at least nine", call-1)
@@ -146,18 +142,13 @@ func TestRotationGoesByTheTokensOwnLabels(t *testing.T) {
 			}
 		}
 		others("AWSPENDING")
-		for _, step := range steps {
-			if err := w.step(step, token); err != nil {
-				t.Fatalf("%s: %v", step, err)
-			}
-		}
-		if _, value := w.secrets.Current(secretName); value != next {
-			t.Error("AWSCURRENT is not what was staged")
-		}
+		w.mustStep(token, steps...)
+		w.mustBeCurrent(token, next)
 		others("AWSCURRENT")
 		w.secrets.ResetCalls()
-		if err := w.step("finishSecret", token); err != nil || w.secrets.Calls()["UpdateSecretVersionStage"] > 0 {
-			t.Errorf("the token is AWSCURRENT, as is another version: %v", err)
+		w.mustStep(token, "finishSecret")
+		if w.secrets.Calls()["UpdateSecretVersionStage"] > 0 {
+			t.Error("a label moved, though the token is AWSCURRENT, as is another version")
 		}
 	})
 }
@@ -174,9 +165,7 @@ func TestNextIsTakenOffWhatWasCopied(t *testing.T) {
 		}
 		later := w.secrets.Stage(secretName, w.value("later"), "NEXT")
 		w.secrets.LabelAlso(secretName, copied, "NEXT")
-		if err := w.step("createSecret", token); err != nil {
-			t.Fatal(err)
-		}
+		w.mustStep(token, "createSecret")
 		w.secrets.MoveCurrent(secretName, token)
 		_, value := w.secrets.Current(secretName)
 		if left := w.secrets.Labels(secretName)["NEXT"]; value != next || left != later {
@@ -196,17 +185,15 @@ func TestRotationOfAQualifiedFunction(t *testing.T) {
 		"another function":   {function + "2", function, false},
 		"another account":    {strings.Replace(function, "123456789012", "210987654321", 1), function, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.stage()
-				token := w.secrets.StartRotation(secretName, c.named)
-				ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{InvokedFunctionArn: c.invoked})
-				payload := strings.ReplaceAll(w.stepPayload("createSecret", token), w.arn(), secretName)
-				_, err := w.handler.Handle(ctx, json.RawMessage(payload))
-				if (err == nil) != c.ok || !c.ok && fault.From(err).Code != fault.RotationRefused {
-					t.Errorf("%v; want success: %v", err, c.ok)
-				}
-			})
+		subtest(t, name, func(t *testing.T, w *world) {
+			w.stage()
+			token := w.secrets.StartRotation(secretName, c.named)
+			ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{InvokedFunctionArn: c.invoked})
+			payload := strings.ReplaceAll(w.stepPayload("createSecret", token), w.arn(), secretName)
+			_, err := w.handler.Handle(ctx, json.RawMessage(payload))
+			if (err == nil) != c.ok || !c.ok && !fault.Is(err, fault.RotationRefused) {
+				t.Errorf("%v; want success: %v", err, c.ok)
+			}
 		})
 	}
 }
@@ -218,9 +205,7 @@ func TestARefusedPutIsNotQuoted(t *testing.T) {
 		token := w.secrets.StartRotation(secretName, function)
 		w.secrets.Fail("PutSecretValue", 1, &smithy.GenericAPIError{Code: "ValidationException",
 			Message: "Value '" + rotationToken + "' at 'rotationToken', value '" + secretIn(next) + "' at 'secretString'"})
-		if err := w.step("createSecret", token); err == nil || fault.From(err).Code != fault.BadRequest {
-			t.Errorf("error: %v", err)
-		}
+		w.mustInvoke(w.stepPayload("createSecret", token), fault.BadRequest)
 	})
 }
 
@@ -267,11 +252,11 @@ func TestRotationRefused(t *testing.T) {
 			return w.secrets.StartRotation(secretName, function)
 		}},
 		{"rejected", "testSecret finishSecret", fault.CredentialRejected, "401", func(w *world) string {
-			w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1])
+			w.revoke(w.secret[len(w.secret)-1])
 			return w.pending()
 		}},
 		{"inconclusive", "testSecret finishSecret", fault.CredentialRejected, "could not be verified", func(w *world) string {
-			w.tokens.Fail(tokentest.Fault{Status: 503})
+			w.tokens.Fail(unavailable)
 			return w.pending()
 		}},
 		{"no credential", "testSecret finishSecret", fault.SecretInvalid, "client_secret", func(w *world) string {
@@ -285,37 +270,30 @@ func TestRotationRefused(t *testing.T) {
 				return w.pending()
 			}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.stage()
-				token := c.prepare(w)
-				before, _ := w.secrets.Current(secretName)
-				for _, step := range strings.Fields(c.steps) {
-					err := w.step(step, token)
-					if err == nil || fault.From(err).Code != c.code || !strings.Contains(err.Error(), c.text) {
-						t.Errorf("%s: %v; want %s with %q", step, err, c.code, c.text)
-					}
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.stage()
+			token := c.prepare(w)
+			before, _ := w.secrets.Current(secretName)
+			for _, step := range strings.Fields(c.steps) {
+				if err := w.step(step, token); !fault.Is(err, c.code) || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("%s: %v; want %s with %q", step, err, c.code, c.text)
 				}
-				if after, _ := w.secrets.Current(secretName); after != before {
-					t.Error("AWSCURRENT moved")
-				}
-			})
+			}
+			if after, _ := w.secrets.Current(secretName); after != before {
+				t.Error("AWSCURRENT moved")
+			}
 		})
 	}
 }
 
 func TestRotationWithVerificationOff(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.stage()
-		w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1])
+		next := w.stage()
+		w.revoke(next)
 		token := w.pending()
-		for _, step := range steps {
-			if err := w.step(step, token); err != nil {
-				t.Errorf("%s: %v", step, err)
-			}
-		}
-		if version, _ := w.secrets.Current(secretName); version != token || len(w.tokens.Calls()) > 0 {
-			t.Error("the token is not AWSCURRENT, or was verified")
+		w.mustStep(token, steps...)
+		if w.mustBeCurrent(token, next); len(w.tokens.Calls()) > 0 {
+			t.Error("it was verified")
 		}
 	}, func(w *world) { w.config.VerifyCredential = false })
 }

@@ -22,7 +22,7 @@ const otherName = "datadog/webhooks/other"
 // TestSilence plays each way to lose an alert that docs/operations.md lists, for hours or days: what its row says is heard,
 // after the time that it says, and nothing else is.
 func TestSilence(t *testing.T) {
-	reject := func(w *account) { w.putRejected(secretName, "second") }
+	reject := func(w *account) { w.putRejected("second") }
 	losses := map[string]struct {
 		lose   func(w *account)
 		config func(*world)

@@ -12,7 +12,6 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 // getStatus sends GET /status in either payload format.
@@ -41,7 +40,7 @@ func (w *world) status(query string) (s fleet.Status) {
 
 func TestStatusFollowsASecret(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
+		w.create()
 		w.secrets.Tag(secretName, "team", "payments-team")
 		version, _ := w.secrets.Current(secretName)
 		mustBe := func(state fleet.State, reasons ...fleet.Reason) fleet.SecretStatus {
@@ -60,11 +59,10 @@ func TestStatusFollowsASecret(t *testing.T) {
 		mustBe(fleet.IsSettling, fleet.Settling) // by a listing from before, which is kept
 		time.Sleep(listingKept)
 		got := mustBe(fleet.IsSettling, fleet.Settling)
-		id := w.datadog.AuthMethods()[0].ID
 		pushed := time.Now().UTC().Add(-listingKept)
 		want := fleet.SecretStatus{
 			Secret:     report.SecretRef{ARN: w.arn(), Name: secretName, VersionID: version, Owner: "payments-team"},
-			AuthMethod: &report.AuthMethodRef{ID: id, Name: "payments", Site: "datadoghq.com"},
+			AuthMethod: &report.AuthMethodRef{ID: w.method().ID, Name: "payments", Site: "datadoghq.com"},
 			State:      fleet.IsSettling, Reasons: []fleet.Reason{fleet.Settling},
 			RecordedVersionID: version, PushedAt: &pushed,
 		}
@@ -77,7 +75,7 @@ func TestStatusFollowsASecret(t *testing.T) {
 		if got := mustBe(fleet.InSync); !got.Settled {
 			t.Error("it is not settled")
 		}
-		w.datadog.Delete(w.datadog.AuthMethods()[0].ID)
+		w.deleteMethod()
 		mustBe(fleet.InSync) // by a listing that is kept
 		time.Sleep(listingKept)
 		if got := mustBe(fleet.OutOfSync, fleet.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {
@@ -95,7 +93,7 @@ func TestStatusByState(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.secrets.Create(nameOf(0), w.numbered(0, "first"))
 		w.reconcile()
-		w.tokens.Fail(tokentest.Fault{Status: 503})
+		w.tokens.Fail(unavailable)
 		w.reconcileFor(15 * time.Minute)
 		w.tokens.ClearFaults()
 		w.secrets.Create(nameOf(1), w.numbered(1, "first"))
@@ -121,7 +119,7 @@ func TestStatusByState(t *testing.T) {
 func TestStatusInPages(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		for i := range 250 {
-			w.secrets.Create(fmt.Sprintf("%s-%d", secretName, i), "{}")
+			w.secrets.Create(nameOf(i), "{}")
 		}
 		w.createIdle()
 		seen, query := 0, ""
@@ -150,33 +148,13 @@ func TestStatusRefused(t *testing.T) {
 		`{"secretId":"` + secretName + `","verbose":"ja"}`:  fault.BadRequest,
 	} {
 		for _, v2 := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, payload 2.0: %v", query, v2), func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					w.secrets.Create(secretName, w.value("first"))
-					w.secrets.Create(secretName+"-deleted", w.value("first"))
-					w.secrets.Delete(secretName + "-deleted")
-					if p := w.getStatus(query, v2).problem(t); p.Code != string(want) {
-						t.Errorf("problem: %+v; want %s", p, want)
-					}
-				})
+			subtest(t, fmt.Sprintf("%s, payload 2.0: %v", query, v2), func(t *testing.T, w *world) {
+				w.secrets.Create(secretName+"-deleted", w.create())
+				w.secrets.Delete(secretName + "-deleted")
+				if p := w.getStatus(query, v2).problem(t); p.Code != string(want) {
+					t.Errorf("problem: %+v; want %s", p, want)
+				}
 			})
 		}
 	}
-}
-
-func TestStatusByDirectCall(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
-		text, err := w.invoke(`{"action":"status","secretId":"` + secretName + `"}`)
-		var s fleet.Status
-		if err != nil || json.Unmarshal([]byte(text), &s) != nil || len(s.Secrets) != 1 {
-			t.Errorf("answer: %s, %v", text, err)
-		}
-		for _, payload := range []string{`{"action":"status","secretId":7}`, `{"action":"status","all":true}`,
-			`{"action":"reconcile","dryRun":"no"}`, `{"action":"reconcile","force":true}`} {
-			if _, err := w.invoke(payload); err == nil || fault.From(err).Code != fault.BadRequest {
-				t.Errorf("%s: %v", payload, err)
-			}
-		}
-	})
 }

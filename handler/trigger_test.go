@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 )
@@ -32,6 +31,12 @@ func (w *world) sample(name string) string {
 		"2026-01-15T03:12:44Z", time.Now().UTC().Format(time.RFC3339),
 		"2026-01-15T03:12:45Z", time.Now().UTC().Format(time.RFC3339),
 	).Replace(string(data))
+}
+
+// labelEvent is the event of AWSCURRENT's move to where it is.
+func (w *world) labelEvent() string {
+	w.t.Helper()
+	return w.sample("secret-label-updated.json")
 }
 
 func (w *world) arn() string {
@@ -92,14 +97,10 @@ func TestSamples(t *testing.T) {
 				t.Fatal("no test of this sample")
 			}
 			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				w.secrets.Stage(secretName, w.valueOf(w.secret[len(w.secret)-1]), "NEXT")
+				w.secrets.Stage(secretName, w.create(), "NEXT")
 				token := w.secrets.StartRotation(secretName, function)
-				answer, err := w.invoke(strings.ReplaceAll(w.sample(file.Name()), "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809", token))
-				if err != nil {
-					t.Fatal(err)
-				}
-				check(t, w, answer)
+				payload := strings.ReplaceAll(w.sample(file.Name()), "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809", token)
+				check(t, w, w.mustInvoke(payload, ""))
 			})
 		})
 	}
@@ -166,19 +167,15 @@ func TestEventBridge(t *testing.T) {
 		{"name, no object before it", call(
 			`"responseElements":"none","requestParameters":{"name":"` + secretName + `"}`), true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				if _, err := w.invoke(c.payload); err != nil {
-					t.Errorf("Lambda tries again: %v", err)
-				}
-				if got := len(w.datadog.AuthMethods()) == 1; got != c.syncs {
-					t.Errorf("synced: %v", got)
-				}
-				if !c.syncs && len(w.datadog.Calls())+len(w.published()) > 0 {
-					t.Error("Datadog was called, or something published")
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.create()
+			w.mustInvoke(c.payload, "") // or Lambda tries again
+			if got := len(w.datadog.AuthMethods()) == 1; got != c.syncs {
+				t.Errorf("synced: %v", got)
+			}
+			if !c.syncs && len(w.datadog.Calls())+len(w.published()) > 0 {
+				t.Error("Datadog was called, or something published")
+			}
 		})
 	}
 }
@@ -196,6 +193,10 @@ func TestUnsupportedPayloads(t *testing.T) {
 		"dryRun of a wrong type":     {`{"action":"sync","secretId":"` + secretName + `","dryRun":"yes"}`, bad},
 		"reconcile of one secret":    {`{"action":"reconcile","secretId":"` + secretName + `"}`, bad},
 		"nextToken of a wrong type":  {`{"action":"status","nextToken":7}`, bad},
+		"status of a wrong type":     {`{"action":"status","secretId":7}`, bad},
+		"status, unknown field":      {`{"action":"status","all":true}`, bad},
+		"reconcile, wrong type":      {`{"action":"reconcile","dryRun":"no"}`, bad},
+		"reconcile, unknown field":   {`{"action":"reconcile","force":true}`, bad},
 		"out of scope":               {`{"action":"sync","secretId":"other/secret"}`, fault.SecretOutOfScope},
 		"a secret that is not there": {`{"action":"sync","secretId":"datadog/webhooks/nobody"}`, fault.SecretNotFound},
 		"a load balancer":            {`{"httpMethod":"POST","requestContext":{"elb":{}},"path":"/sync"}`, unsupported},
@@ -209,23 +210,21 @@ func TestUnsupportedPayloads(t *testing.T) {
 		"a field twice":              {`{"action":"sync","action":"sync"}`, unsupported},
 		"very deep":                  {strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000), unsupported},
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				_, err := w.invoke(c.payload)
-				if err == nil || fault.From(err).Code != c.code || !strings.HasPrefix(err.Error(), string(c.code)+": ") {
-					t.Errorf("error: %v; want %s", err, c.code)
-				}
-				if len(w.datadog.AuthMethods()) > 0 {
-					t.Error("it was synced")
-				}
-			})
+		subtest(t, name, func(t *testing.T, w *world) {
+			w.create()
+			_, err := w.invoke(c.payload)
+			if !fault.Is(err, c.code) || !strings.HasPrefix(err.Error(), string(c.code)+": ") {
+				t.Errorf("error: %v; want %s", err, c.code)
+			}
+			if len(w.datadog.AuthMethods()) > 0 {
+				t.Error("it was synced")
+			}
 		})
 	}
 }
 
 // A retryable failure of an event younger than 150 s is an error, so that Lambda tries again. Any other failure of an
-// event is published. A direct call returns every failure.
+// event is published. A direct call returns every failure, and HTTP answers with it.
 func TestHowFailuresEnd(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -233,159 +232,147 @@ func TestHowFailuresEnd(t *testing.T) {
 		retryable bool
 		fail      func(w *world)
 	}{
-		{"a rejected credential", fault.CredentialRejected, true, func(w *world) {
-			w.tokens.Revoke("payments-client", w.secret[len(w.secret)-1])
-		}},
-		{"an invalid secret", fault.SecretInvalid, false, func(w *world) { w.secrets.Put(secretName, "{}") }},
+		{"a rejected credential", fault.CredentialRejected, true, func(w *world) { w.putRejected("second") }},
+		{"an invalid secret", fault.SecretInvalid, false, func(w *world) { w.secrets.Put(secretName, "[]") }},
 		{"another client's name", fault.AuthMethodMismatch, false, func(w *world) { w.datadogHolds("payments", "another") }},
 		{"a pinned auth method that is gone", fault.AuthMethodNotFound, false, func(w *world) {
-			w.secrets.Put(secretName, w.value("pinned", "auth_method_id=aaaaaaaa-0000-4000-8000-000000000001"))
+			w.put("pinned", "auth_method_id=aaaaaaaa-0000-4000-8000-000000000001")
 		}},
+		{"Datadog refuses", fault.DatadogRejected, false, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
 		{"Datadog is down", fault.DatadogUnavailable, true, func(w *world) { w.datadog.Fail(refusing("", 500)) }},
+		{"Datadog answers HTML", fault.DatadogUnavailable, true, func(w *world) { w.datadog.Fail(saying(200, "<html>")) }},
+		{"Datadog throttles", fault.DatadogThrottled, true, func(w *world) { w.datadog.Fail(refusing("", 429)) }},
+		{"refused keys", fault.DatadogUnauthorized, true, func(w *world) { w.datadog.SetKeys("another", "another") }},
 		{"Secrets Manager throttles", fault.SecretsUnavailable, true, func(w *world) {
 			w.secrets.Fail("DescribeSecret", 99, throttled)
 		}},
-		{"no such secret", fault.SecretNotFound, false, func(w *world) { w.purge(secretName) }},
+		{"KMS refuses", fault.SecretAccessDenied, true, func(w *world) { w.secrets.Fail("GetSecretValue", 99, kmsDenied) }},
+		{"no such secret", fault.SecretNotFound, false, (*world).purge},
 	} {
-		for _, from := range []string{"a young event", "an old event", "a direct call"} {
-			t.Run(c.name+", "+from, func(t *testing.T) {
-				inWorld(t, func(t *testing.T, w *world) {
-					w.secrets.Create(secretName, w.value("first"))
-					payload := w.sample("cloudtrail-rotation-succeeded.json")
-					switch from {
-					case "a direct call":
-						payload = w.sample("direct-sync.json")
-					case "an old event":
-						time.Sleep(150 * time.Second)
+		for from, sample := range map[string]string{"a young event": "cloudtrail-rotation-succeeded.json",
+			"an old event": "cloudtrail-rotation-succeeded.json", "a direct call": "direct-sync.json"} {
+			subtest(t, c.name+", "+from, func(t *testing.T, w *world) {
+				w.create()
+				payload := w.sample(sample)
+				if from == "an old event" {
+					time.Sleep(150 * time.Second)
+				}
+				again := c.retryable && from == "a young event"
+				c.fail(w)
+				_, err := w.invoke(payload)
+				if wantErr := again || from == "a direct call"; (err != nil) != wantErr {
+					t.Errorf("Lambda gets %v", err)
+				}
+				if err != nil && (fault.From(err).Code != c.code || fault.From(err).Retryable != c.retryable) {
+					t.Errorf("error: %v; want %s, retryable %v", err, c.code, c.retryable)
+				}
+				if from == "a direct call" && c.retryable {
+					return // told once it has lasted
+				}
+				results := w.published()
+				if tell := !again && c.code != fault.SecretNotFound; (len(results) == 1) != tell {
+					t.Fatalf("published: %+v", results)
+				}
+				for _, res := range results {
+					if res.Outcome != report.Failed || res.Error.Code != c.code || res.Secret.Name != secretName {
+						t.Errorf("published: %+v", res)
 					}
-					again := c.retryable && from == "a young event"
-					c.fail(w)
-					_, err := w.invoke(payload)
-					if wantErr := again || from == "a direct call"; (err != nil) != wantErr {
-						t.Errorf("Lambda gets %v", err)
-					}
-					if err != nil && (fault.From(err).Code != c.code || fault.From(err).Retryable != c.retryable) {
-						t.Errorf("error: %v; want %s, retryable %v", err, c.code, c.retryable)
-					}
-					results := w.published()
-					if from == "a direct call" && c.retryable {
-						return // told once it has lasted
-					}
-					if tell := !again && c.code != fault.SecretNotFound; (len(results) == 1) != tell {
-						t.Fatalf("published: %+v", results)
-					}
-					for _, res := range results {
-						if res.Outcome != report.Failed || res.Error.Code != c.code || res.Secret.Name != secretName {
-							t.Errorf("published: %+v", res)
-						}
-					}
-				})
+				}
 			})
 		}
+		subtest(t, c.name+", HTTP", func(t *testing.T, w *world) {
+			w.create()
+			c.fail(w)
+			got := w.http(request20(syncBody))
+			got.mustRefuse(t, c.code)
+			res := got.problem(t).Result
+			if res == nil || res.Outcome != report.Failed || res.Secret.Name != secretName {
+				t.Errorf("result: %+v", res)
+			}
+			if after := got.Headers["Retry-After"]; (after != "") != (got.StatusCode == 503) {
+				t.Errorf("Retry-After: %q", after)
+			}
+		})
 	}
 }
 
+// It is an error of an event, so that it is tried again. TestWarnings has what it is in an answer.
 func TestAResultThatCannotBePublished(t *testing.T) {
-	broken := func(w *world) {
-		w.secrets.Create(secretName, w.value("first"))
-		w.bus.Hook = denied
-	}
 	for name, c := range map[string]struct {
 		fail func(w *world)
 		want fault.Code
 	}{
-		"a success":                      {func(*world) {}, fault.PublishFailed},
-		"a failure":                      {func(w *world) { w.secrets.Put(secretName, "{}") }, fault.PublishFailed},
-		"a failure that is not told yet": {func(w *world) { w.datadog.Fail(datadogtest.Fault{Status: 500}) }, fault.DatadogUnavailable},
+		"a success": {func(*world) {}, fault.PublishFailed},
+		"a failure": {func(w *world) { w.secrets.Put(secretName, "{}") }, fault.PublishFailed},
+		"a failure that is not told yet": {func(w *world) { w.datadog.Fail(refusing("", 500)) },
+			fault.DatadogUnavailable},
 	} {
-		t.Run("is an error of an event, so that it is tried again: "+name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				broken(w)
-				c.fail(w)
-				if _, err := w.invoke(w.sample("secret-label-updated.json")); !fault.Is(err, c.want) {
-					t.Errorf("error: %v", err)
-				}
-			})
+		subtest(t, name, func(t *testing.T, w *world) {
+			w.create()
+			w.bus.Hook = denied
+			c.fail(w)
+			w.mustInvoke(w.labelEvent(), c.want)
 		})
 	}
-	t.Run("is a warning in an answer", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
-			broken(w)
-			res, err := w.sync(secretName)
-			if err != nil || !strings.Contains(strings.Join(res.Warnings, "\n"), "could not be published") {
-				t.Errorf("answer: %+v, %v", res, err)
-			}
-		})
-	})
 }
 
 func TestAnEventOutOfScopeIsNobodysFailure(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first"))
-		payload := strings.ReplaceAll(w.sample("cloudtrail-rotation-succeeded.json"), "datadog/webhooks/", "elsewhere/")
-		if _, err := w.invoke(payload); err != nil || len(w.published()) > 0 || w.log.String() != "" {
-			t.Errorf("error %v, published %v, log %s", err, w.published(), w.log.String())
+		w.create()
+		w.mustInvoke(strings.ReplaceAll(w.labelEvent(), "datadog/webhooks/", "elsewhere/"), "")
+		if len(w.published()) > 0 || w.log.String() != "" {
+			t.Errorf("published %v, log %s", w.published(), w.log.String())
 		}
 	})
 }
 
 func TestNothingToDo(t *testing.T) {
-	for name, idle := range map[string]func(w *world){
+	for name, prepare := range map[string]func(w *world){
 		"marked for deletion": func(w *world) { w.secrets.Delete(secretName) },
 		"a replica":           func(w *world) { w.secrets.SetPrimaryRegion(secretName, "eu-west-1") },
 		"no version yet": func(w *world) {
-			w.purge(secretName)
+			w.purge()
 			w.secrets.Create(secretName, "")
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				idle(w)
-				res, err := w.sync(secretName)
-				if err != nil || res.Outcome != report.Skipped || len(res.Warnings) != 1 {
-					t.Errorf("answer: %+v, %v", res, err)
-				}
-				if len(w.published()) > 0 || len(w.secrets.Tags(secretName)) > 0 || len(w.datadog.AuthMethods()) > 0 {
-					t.Error("it was published, recorded or pushed")
-				}
-			})
+		subtest(t, name, func(t *testing.T, w *world) {
+			w.create()
+			prepare(w)
+			if res := w.mustSync(); res.Outcome != report.Skipped || len(res.Warnings) != 1 {
+				t.Errorf("answer: %+v", res)
+			}
+			if len(w.published()) > 0 || len(w.secrets.Tags(secretName)) > 0 || len(w.datadog.AuthMethods()) > 0 {
+				t.Error("it was published, recorded or pushed")
+			}
 		})
 	}
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(secretName, w.value("first", "scope=a"))
-		plan := func() *report.Plan {
+		mustPlan := func(want *report.Plan) {
 			t.Helper()
-			text, err := w.invoke(`{"action":"sync","secretId":"` + secretName + `","dryRun":true}`)
+			methods, events, tags := w.datadog.AuthMethods(), len(w.published()), w.secrets.Tags(secretName)
 			var res report.Result
-			if json.Unmarshal([]byte(text), &res) != nil || err != nil ||
-				res.Outcome != report.Planned || res.Verification != "accepted" {
-				t.Fatalf("answer: %s, %v", text, err)
+			text := w.mustInvoke(dryRun, "")
+			if json.Unmarshal([]byte(text), &res) != nil || res.Outcome != report.Planned || res.Verification != "accepted" {
+				t.Errorf("answer: %s", text)
 			}
-			return res.Plan
+			if diff := cmp.Diff(want, res.Plan); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+			if len(w.published()) != events || cmp.Diff(tags, w.secrets.Tags(secretName)) != "" ||
+				cmp.Diff(methods, w.datadog.AuthMethods()) != "" {
+				t.Error("a dry run was written, published or recorded")
+			}
 		}
-		if got := plan(); got.Action != "create" {
-			t.Errorf("first plan: %+v", got)
-		}
-		if len(w.datadog.AuthMethods()) > 0 {
-			t.Fatal("a dry run wrote to Datadog")
-		}
-		if _, err := w.sync(secretName); err != nil {
-			t.Fatal(err)
-		}
-		w.secrets.Put(secretName, w.value("second", "scope=b"))
-		events, record := len(w.published()), w.secrets.Tags(secretName)
-		want := &report.Plan{Action: "update",
-			Changes: []report.Change{{Attribute: "scope", From: "a", To: "b"}, {Attribute: "client_secret"}}}
-		if diff := cmp.Diff(want, plan()); diff != "" {
-			t.Errorf("second plan (-want +got):\n%s", diff)
-		}
-		if w.holds() == w.secret[len(w.secret)-1] || len(w.published()) != events ||
-			cmp.Diff(record, w.secrets.Tags(secretName)) != "" {
-			t.Error("a dry run was written, published or recorded")
-		}
+		w.secrets.Create(secretName, w.value("first", "scope=a", "audience"))
+		mustPlan(&report.Plan{Action: "create", Changes: []report.Change{{Attribute: "name", To: "payments"},
+			{Attribute: "access_token_url", To: tokenURL}, {Attribute: "client_id", To: "payments-client"},
+			{Attribute: "scope", To: "a"}, {Attribute: "client_secret"}}})
+		w.mustSync()
+		w.put("second", "scope=b", "audience")
+		mustPlan(&report.Plan{Action: "update",
+			Changes: []report.Change{{Attribute: "scope", From: "a", To: "b"}, {Attribute: "client_secret"}}})
 	})
 }

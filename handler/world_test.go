@@ -24,6 +24,7 @@ import (
 	"datadog-webhook-auth-sync/handler/contract"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus/eventbustest"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -48,21 +49,22 @@ type world struct {
 	tokens  *tokentest.Server
 	bus     *eventbustest.Bus
 	log     *buffer
-	handler *handler.Handler
 	config  handler.Config
+	outside handler.Outside // what the function reaches; wire makes a change of both take effect
+	handler *handler.Handler
 	secret  []string // values that no output may hold
 
-	mu        sync.Mutex
-	exchanges []exchange
-	outputs   []string // answers and errors
-	read      int      // published results that newResults returned
-	busCalls  int      // until resetCalls
+	mu       sync.Mutex
+	invoked  int
+	outputs  []string // answers and errors
+	read     int      // published results that newResults returned
+	busCalls int      // until resetCalls
 }
 
-// exchange is a payload and its answer.
-type exchange struct {
-	payload string
-	answer  any
+// subtest is inWorld as a subtest.
+func subtest(t *testing.T, name string, test func(t *testing.T, w *world), options ...func(*world)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { inWorld(t, test, options...) })
 }
 
 // inWorld runs a test in a world of its own. In the end no output of the function may break the contract or hold a
@@ -77,8 +79,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 		w.start()
 		test(t, w)
 		time.Sleep(time.Minute) // for what comes late
-		w.mustHoldNoSecret()
-		w.mustFollowContract()
+		w.mustBehave()
 	})
 }
 
@@ -97,6 +98,9 @@ func newWorld(t testing.TB) *world {
 	w.config = handler.Config{Site: "datadoghq.com", APIURL: "https://api.datadoghq.com", APIKeySecretARN: keys,
 		AppKeySecretARN: keys, Prefix: "datadog/webhooks/", EventBus: "default", VerifyCredential: true,
 		Refresh: 24 * time.Hour, OwnerTagKey: "team", Region: "us-east-1", FunctionName: "sync"}
+	w.outside = handler.Outside{Secrets: w.secrets, Bus: w.bus, Log: w.log,
+		Datadog: standin.Hosts{"api.datadoghq.com": w.datadog},
+		Tokens:  standin.Hosts{"idp.example.com": w.tokens, "thief.example.com": w.tokens}}
 	return w
 }
 
@@ -107,16 +111,12 @@ func (w *world) start() {
 	w.secrets.ResetCalls()
 }
 
-func (w *world) wire() { w.wireTo(standin.Hosts{"api.datadoghq.com": w.datadog}) }
-
-func (w *world) wireTo(datadog http.RoundTripper) {
-	w.handler = handler.New(w.config, handler.Outside{Secrets: w.secrets, Bus: w.bus, Datadog: datadog, Log: w.log,
-		Tokens: standin.Hosts{"idp.example.com": w.tokens, "thief.example.com": w.tokens}})
-}
+func (w *world) wire() { w.handler = handler.New(w.config, w.outside) }
 
 // interceptDatadog has before see each request to Datadog; a response that it returns takes the place of Datadog's.
 func (w *world) interceptDatadog(before func(r *http.Request, body []byte) *http.Response) {
-	w.wireTo(interceptor{standin.Hosts{"api.datadoghq.com": w.datadog}, before})
+	w.outside.Datadog = interceptor{standin.Hosts{"api.datadoghq.com": w.datadog}, before}
+	w.wire()
 }
 
 type interceptor struct {
@@ -188,8 +188,8 @@ func (w *world) invokeIn(timeout time.Duration, payload string) (string, error) 
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	w.mu.Lock()
-	w.exchanges = append(w.exchanges, exchange{payload: payload})
-	n := len(w.exchanges)
+	w.invoked++
+	n := w.invoked
 	w.mu.Unlock()
 	answer, err := w.handler.Handle(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
 		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: function}), json.RawMessage(payload))
@@ -197,11 +197,40 @@ func (w *world) invokeIn(timeout time.Duration, payload string) (string, error) 
 	if encoding != nil {
 		w.t.Error(encoding)
 	}
+	if err := follows(payload, answer, text); err != nil {
+		w.t.Error(err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.exchanges[n-1].answer = answer
 	w.outputs = append(w.outputs, string(text), fmt.Sprintf("%+v %v", answer, err))
 	return string(text), err
+}
+
+// Payloads of direct calls.
+const (
+	directSync = `{"action":"sync","secretId":"` + secretName + `"}`
+	dryRun     = `{"action":"sync","secretId":"` + secretName + `","dryRun":true}`
+	dryRunAll  = `{"action":"reconcile","dryRun":true}`
+)
+
+// mustInvoke fails the test unless the invocation ends with an error of this code; empty: with none.
+func (w *world) mustInvoke(payload string, code fault.Code) (answer string) {
+	w.t.Helper()
+	answer, err := w.invoke(payload)
+	if code == "" && err != nil || code != "" && !fault.Is(err, code) {
+		w.t.Errorf("error: %v; want %q", err, code)
+	}
+	return answer
+}
+
+// mustSync asks for a sync of secretName directly.
+func (w *world) mustSync() report.Result {
+	w.t.Helper()
+	res, err := w.sync(secretName)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return res
 }
 
 // sync asks for a sync directly.
@@ -253,11 +282,14 @@ func (w *world) published() (results []report.Result) {
 	return results
 }
 
-func (w *world) outcomes() (all []string) {
-	for _, r := range w.published() {
-		all = append(all, string(r.Outcome))
+// lastResult is the one published last.
+func (w *world) lastResult() report.Result {
+	w.t.Helper()
+	results := w.published()
+	if len(results) == 0 {
+		w.t.Fatal("nothing was published")
 	}
-	return all
+	return results[len(results)-1]
 }
 
 // newResults are the results published since the last call: outcome, code, held and recovered.
@@ -338,11 +370,32 @@ func (w *world) isSynced(name string) bool {
 	return w.record(name)["version"] == version
 }
 
-// createSettled makes a secret and has it synced and settled.
-func (w *world) createSettled(name string) (value string) {
+// setRecord is what an operator does who edits the tag; empty: who takes it off.
+func (w *world) setRecord(tag string) {
+	if w.secrets.Untag(secretName, secretstore.RecordTag); tag != "" {
+		w.secrets.Tag(secretName, secretstore.RecordTag, tag)
+	}
+}
+
+// create makes secretName, with a client secret that works.
+func (w *world) create() (value string) {
+	value = w.value("first-of-all")
+	w.secrets.Create(secretName, value)
+	return value
+}
+
+// createSynced makes secretName, and syncs it.
+func (w *world) createSynced() (value string) {
 	w.t.Helper()
-	value = w.value("first-of-" + name)
-	w.secrets.Create(name, value)
+	value = w.create()
+	w.mustSync()
+	return value
+}
+
+// createSettled makes secretName, and has it synced and settled.
+func (w *world) createSettled() (value string) {
+	w.t.Helper()
+	value = w.create()
 	w.settle(1)
 	return value
 }
@@ -385,11 +438,18 @@ func (w *world) numbered(i int, clientSecret string) string {
 	return w.value(fmt.Sprintf("%s-of-%d", clientSecret, i), fmt.Sprintf("name=method %d", i))
 }
 
-// putRejected stores a version that the identity provider does not know.
-func (w *world) putRejected(name, clientSecret string) (value string) {
+// put stores another version of secretName, whose client secret works.
+func (w *world) put(clientSecret string, fields ...string) (value string) {
+	value = w.value(clientSecret, fields...)
+	w.secrets.Put(secretName, value)
+	return value
+}
+
+// putRejected stores a version of secretName that the identity provider does not know.
+func (w *world) putRejected(clientSecret string) (value string) {
 	value = w.value(clientSecret)
 	w.revoke(value)
-	w.secrets.Put(name, value)
+	w.secrets.Put(secretName, value)
 	return value
 }
 
@@ -407,18 +467,44 @@ func (w *world) mustHold(when string) {
 // holds is the client secret in the one auth method that there is.
 func (w *world) holds() string {
 	w.t.Helper()
+	return w.method().ClientSecret
+}
+
+// method is the one auth method that there is.
+func (w *world) method() datadogtest.AuthMethod {
+	w.t.Helper()
 	methods := w.datadog.AuthMethods()
 	if len(methods) != 1 {
 		w.t.Fatalf("Datadog holds %d auth methods; want 1", len(methods))
 	}
-	return methods[0].ClientSecret
+	return methods[0]
 }
 
-func (w *world) mustHoldNoSecret() {
+// editMethod changes it in Datadog's UI.
+func (w *world) editMethod(edit func(m *datadogtest.AuthMethod)) {
+	w.t.Helper()
+	m := w.method()
+	edit(&m)
+	w.datadog.Put(m)
+}
+
+// deleteMethod deletes it in Datadog's UI.
+func (w *world) deleteMethod() {
+	w.t.Helper()
+	w.datadog.Delete(w.method().ID)
+}
+
+// mustBehave looks for secret values in all that the function said, and compares every event with its schema.
+func (w *world) mustBehave() {
 	w.t.Helper()
 	outputs := append(w.outputs, strings.Split(w.log.String(), "\n")...)
 	for _, e := range w.bus.Events() {
 		outputs = append(outputs, *e.Detail)
+		text, _ := json.Marshal(map[string]any{"source": e.Source, "detail-type": e.DetailType, "time": e.Time,
+			"resources": append([]string{}, e.Resources...), "detail": json.RawMessage(*e.Detail)})
+		if err := contract.Validate("event", text); err != nil {
+			w.t.Error(err)
+		}
 	}
 	all := strings.Join(outputs, "\n")
 	for _, value := range w.secret[:min(12, len(w.secret))] {
@@ -436,42 +522,30 @@ func (w *world) mustHoldNoSecret() {
 	}
 }
 
-// mustFollowContract compares every answer and every event with the published schemas.
-func (w *world) mustFollowContract() {
-	w.t.Helper()
-	must := func(err error) {
-		if err != nil {
-			w.t.Error(err)
-		}
+// follows compares an answer with the published schemas.
+func follows(payload string, answered any, text []byte) error {
+	switch answered.(type) {
+	case nil:
+		return nil
+	case report.Result:
+		return contract.Validate("result", text)
+	case fleet.Reconciliation:
+		return contract.Validate("reconciliation", text)
+	case fleet.Status:
+		return contract.Validate("status", text)
 	}
-	for _, a := range w.exchanges {
-		text, _ := json.Marshal(a.answer)
-		switch a.answer.(type) {
-		case nil:
-		case report.Result:
-			must(contract.Validate("result", text))
-		case fleet.Reconciliation:
-			must(contract.Validate("reconciliation", text))
-		case fleet.Status:
-			must(contract.Validate("status", text))
-		default:
-			path, header := "/sync", http.Header{}
-			if strings.Contains(a.payload, "/status") {
-				path = "/status"
-			}
-			var got answer
-			must(json.Unmarshal(text, &got))
-			for name, value := range got.Headers {
-				header.Set(name, value)
-			}
-			must(contract.ValidateHTTP(path, got.StatusCode, header, []byte(got.Body)))
-		}
+	var got answer
+	if err := json.Unmarshal(text, &got); err != nil {
+		return err
 	}
-	for _, e := range w.bus.Events() {
-		text, _ := json.Marshal(map[string]any{"source": e.Source, "detail-type": e.DetailType, "time": e.Time,
-			"resources": append([]string{}, e.Resources...), "detail": json.RawMessage(*e.Detail)})
-		must(contract.Validate("event", text))
+	path, header := "/sync", http.Header{}
+	if strings.Contains(payload, "/status") {
+		path = "/status"
 	}
+	for name, value := range got.Headers {
+		header.Set(name, value)
+	}
+	return contract.ValidateHTTP(path, got.StatusCode, header, []byte(got.Body))
 }
 
 type buffer struct {
@@ -497,6 +571,8 @@ var (
 	secretDenied = secretstoretest.AccessDenied
 )
 
+var unavailable = tokentest.Fault{Status: 503} // no verdict
+
 func denied(int, []types.PutEventsRequestEntry) eventbustest.Answer {
 	return eventbustest.Answer{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}}
 }
@@ -515,10 +591,10 @@ func (w *world) datadogHolds(name, clientID string) datadogtest.AuthMethod {
 		AccessTokenURL: tokenURL})
 }
 
-// purge deletes a secret without recovery.
-func (w *world) purge(name string) {
-	_, err := w.secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &name,
-		ForceDeleteWithoutRecovery: aws.Bool(true)})
+// purge deletes secretName without recovery.
+func (w *world) purge() {
+	_, err := w.secrets.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{
+		SecretId: aws.String(secretName), ForceDeleteWithoutRecovery: aws.Bool(true)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,7 +1,8 @@
 package handler_test
 
 import (
-	"fmt"
+	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/standin"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
@@ -23,245 +24,195 @@ func TestACreateThatGoesWrong(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		faults         faults // of POST
-		outcome        report.Outcome
+		outcome        string // empty: it fails with code
 		code           fault.Code
 		posts, patches int
 	}{
-		{"500, and done", faults{{Status: 500, Commit: true}}, report.Adopted, "", 1, 1},
-		{"cut, and done", faults{{Cut: true, Commit: true}}, report.Adopted, "", 1, 1},
-		{"201 without an id, and done", faults{{Status: 201, Body: `{"data":{}}`, Commit: true}}, report.Adopted, "", 1, 1},
-		{"too slow, and done", faults{{Delay: 6 * time.Second}}, report.Created, "", 2, 0},
-		{"500, and not done", faults{{Status: 500}}, report.Created, "", 2, 0},
-		{"500 twice, and not done", faults{{Status: 500, Times: 2}}, report.Created, "", 3, 0},
-		{"500 for ever", faults{{Status: 500, Times: 99}}, report.Failed, fault.DatadogUnavailable, 5, 0},
+		{"500, and done", faults{{Status: 500, Commit: true}}, "adopted", "", 1, 1},
+		{"cut, and done", faults{{Cut: true, Commit: true}}, "adopted", "", 1, 1},
+		{"201 without an id, and done", faults{{Status: 201, Body: `{"data":{}}`, Commit: true}}, "adopted", "", 1, 1},
+		{"too slow, and done", faults{{Delay: 6 * time.Second}}, "created", "", 2, 0},
+		{"500, and not done", faults{{Status: 500}}, "created", "", 2, 0},
+		{"500 twice, and not done", faults{{Status: 500, Times: 2}}, "created", "", 3, 0},
+		{"500 for ever", faults{{Status: 500, Times: 99}}, "", fault.DatadogUnavailable, 5, 0},
 		{"500, done a moment after the next list",
-			faults{{Status: 500, Commit: true, CommitAfter: time.Second}, {Delay: time.Second}}, report.Adopted, "", 2, 1},
-		{"429 is repeated", faults{datadogtest.Throttled(1)}, report.Created, "", 2, 0},
-		{"409 that nothing explains", faults{{Status: 409, Times: 99}}, report.Failed, fault.DatadogRejected, 1, 0},
-		{"400", faults{{Status: 400}}, report.Failed, fault.DatadogRejected, 1, 0},
+			faults{{Status: 500, Commit: true, CommitAfter: time.Second}, {Delay: time.Second}}, "adopted", "", 2, 1},
+		{"429 is repeated", faults{datadogtest.Throttled(1)}, "created", "", 2, 0},
+		{"409 that nothing explains", faults{{Status: 409, Times: 99}}, "", fault.DatadogRejected, 1, 0},
+		{"400", faults{{Status: 400}}, "", fault.DatadogRejected, 1, 0},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				for _, f := range c.faults {
-					f.Method, f.Times = "POST", max(f.Times, 1)
-					w.datadog.Fail(f)
-				}
-				_, err := w.sync(secretName)
-				if err == nil && c.code != "" || err != nil && fault.From(err).Code != c.code {
-					t.Errorf("error: %v; want %q", err, c.code)
-				}
-				if calls := w.calls(); calls["POST"] != c.posts || calls["PATCH"] != c.patches {
-					t.Errorf("calls: %v; want %d POST, %d PATCH", calls, c.posts, c.patches)
-				}
-				if c.code == "" {
-					w.wantResults("in the end", string(c.outcome))
-					w.mustHold("in the end")
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.create()
+			for _, f := range c.faults {
+				f.Method, f.Times = "POST", max(f.Times, 1)
+				w.datadog.Fail(f)
+			}
+			w.mustInvoke(directSync, c.code)
+			if calls := w.calls(); calls["POST"] != c.posts || calls["PATCH"] != c.patches {
+				t.Errorf("calls: %v; want %d POST, %d PATCH", calls, c.posts, c.patches)
+			}
+			if c.code == "" {
+				w.wantResults("in the end", c.outcome)
+				w.mustHold("in the end")
+			}
 		})
 	}
 }
 
 func TestWhichAuthMethodIsWritten(t *testing.T) {
-	const mismatch, rejected, invalid = fault.AuthMethodMismatch, fault.CredentialRejected, fault.SecretInvalid
-	bare := func(w *world) string { return w.clientSecret("second") }
-	tag := func(w *world, m datadogtest.AuthMethod) { w.secrets.Tag(secretName, secretstore.RecordTag, "id="+m.ID) }
-	verificationOff := func(w *world) {
-		w.config.VerifyCredential = false
-		w.start()
-	}
-	// pinning is a value that pins an auth method which exists.
-	pinning := func(clientID string, fields ...string) func(w *world) string {
-		return func(w *world) string {
-			return w.value("second", append(fields, "auth_method_id="+w.datadogHolds("pinned", clientID).ID)...)
-		}
-	}
+	const gone = "aaaaaaaa-0000-4000-8000-000000000001"
+	type prepare = []func(w *world)
 	holds := func(name, clientID string) func(w *world) {
 		return func(w *world) { w.datadogHolds(name, clientID) }
 	}
 	tagged := func(clientID string) func(w *world) {
-		return func(w *world) { tag(w, w.datadogHolds("by hand", clientID)) }
+		return func(w *world) { w.setRecord("id=" + w.datadogHolds("by hand", clientID).ID) }
 	}
-	stating := func(fields ...string) func(w *world) string {
-		return func(w *world) string { return w.value("second", fields...) }
+	namesake, tag := holds("payments", "payments-client"), tagged("payments-client")
+	elsewhere := func(w *world) { // leads what is there to another URL
+		w.editMethod(func(m *datadogtest.AuthMethod) { m.AccessTokenURL = "https://idp.example.com/old" })
 	}
-	unavailable := tokentest.Fault{Status: 503}
+	noVerdict := func(w *world) { w.tokens.Fail(unavailable) }
+	noScopes := func(w *world) { w.tokens.Scopes = []string{} }
+	verificationOff := func(w *world) {
+		w.config.VerifyCredential = false
+		w.start()
+	}
+	// The secret's value states everything, unless it is one of these.
+	alone := func(w *world) { w.secrets.Put(secretName, w.clientSecret("second")) }
+	stating := func(fields ...string) func(w *world) { return func(w *world) { w.put("second", fields...) } }
+	pinning := func(clientID string, fields ...string) func(w *world) {
+		return func(w *world) {
+			w.put("second", append(fields, "auth_method_id="+w.datadogHolds("pinned", clientID).ID)...)
+		}
+	}
 	for _, c := range []struct {
-		name     string
-		prepare  func(w *world)
-		value    func(w *world) string // nil: one that states everything
-		outcome  report.Outcome        // empty: it fails with code
-		code     fault.Code
-		retry    bool
-		verified string
+		name    string
+		prepare prepare
+		want    string // outcome and verification, or the code
 	}{
-		{name: "a new one", outcome: report.Created, verified: "accepted"},
-		{name: "a new one, with verification off", prepare: verificationOff, outcome: report.Created, verified: "off"},
-		{name: "none for a client secret alone", value: bare, code: invalid},
-		{name: "none that is rejected", prepare: func(w *world) { w.tokens.Scopes = []string{} }, code: rejected, retry: true},
-		{name: "none without a verdict", prepare: func(w *world) { w.tokens.Fail(unavailable) }, code: rejected, retry: true},
-		{name: "none whose token endpoint does not exist",
-			value: stating("access_token_url=https://nowhere.example.com/token"), code: rejected, retry: true},
-		{name: "none whose token endpoint is private",
-			value: stating("access_token_url=https://10.0.0.1/token"), code: invalid},
-		{name: "none beside another of its client", prepare: holds("another", "payments-client"), code: mismatch},
-		{name: "a new one beside another of its client, where it states a name",
-			prepare: holds("another", "payments-client"),
-			value:   stating("name=payments"), outcome: report.Created, verified: "accepted"},
+		{"a new one", nil, "created, accepted"},
+		{"a new one, with verification off", prepare{verificationOff}, "created, off"},
+		{"none for a client secret alone", prepare{alone}, "secret_invalid"},
+		{"none that is rejected", prepare{noScopes}, "credential_rejected, retryable"},
+		{"none without a verdict", prepare{noVerdict}, "credential_rejected, retryable"},
+		{"none whose token host does not exist", prepare{stating("access_token_url=https://nowhere.example.com")}, "credential_rejected, retryable"},
+		{"none whose token endpoint is private", prepare{stating("access_token_url=https://10.0.0.1/token")}, "secret_invalid"},
+		{"none beside another of its client", prepare{holds("another", "payments-client")}, "auth_method_mismatch"},
+		{"a new one beside another, where it states a name",
+			prepare{holds("another", "payments-client"), stating("name=payments")}, "created, accepted"},
 
-		{name: "one of its name and client", prepare: holds("payments", "payments-client"),
-			outcome: report.Adopted, verified: "accepted"},
-		{name: "not one of its name and another client", prepare: holds("payments", "another"), code: mismatch},
-		{name: "not one of its name and another URL", prepare: func(w *world) {
-			m := w.datadogHolds("payments", "payments-client")
-			m.AccessTokenURL = "https://thief.example.com/token"
-			w.datadog.Put(m)
-		}, code: mismatch},
-		{name: "not one of its name that rejects it", prepare: func(w *world) {
-			w.datadogHolds("payments", "payments-client")
-			w.tokens.Scopes = []string{"other"}
-		}, code: mismatch, retry: true},
-		{name: "not one of its name without a verdict", prepare: func(w *world) {
-			w.datadogHolds("payments", "payments-client")
-			w.tokens.Fail(unavailable)
-		}, code: mismatch, retry: true},
-		{name: "not one of its name, with verification off", prepare: func(w *world) {
-			verificationOff(w)
-			w.datadogHolds("payments", "payments-client")
-		}, code: mismatch, retry: true},
-		{name: "not one of its name for a client secret alone",
-			prepare: holds("payments", "payments-client"), value: bare, code: mismatch, retry: true},
+		{"a namesake of its client", prepare{namesake}, "adopted, accepted"},
+		{"not a namesake of another client", prepare{holds("payments", "another")}, "auth_method_mismatch"},
+		{"not a namesake of another URL", prepare{namesake, elsewhere}, "auth_method_mismatch"},
+		{"not a namesake that rejects it", prepare{namesake, noScopes}, "auth_method_mismatch, retryable"},
+		{"not a namesake without a verdict", prepare{namesake, noVerdict}, "auth_method_mismatch, retryable"},
+		{"not a namesake, with verification off", prepare{namesake, verificationOff}, "auth_method_mismatch, retryable"},
+		{"not a namesake for a client secret alone", prepare{namesake, alone}, "auth_method_mismatch, retryable"},
 
-		{name: "the one that an operator's tag names", prepare: tagged("payments-client"),
-			outcome: report.Adopted, verified: "accepted"},
-		{name: "the one that an operator's tag names, for a client secret alone",
-			prepare: tagged("payments-client"), value: bare,
-			outcome: report.Adopted, verified: "accepted"},
-		{name: "the one that an operator's tag names, of another client",
-			prepare: tagged("another"), outcome: report.Adopted, verified: "accepted"},
-		{name: "the one that an operator's tag names, with verification off", prepare: func(w *world) {
-			verificationOff(w)
-			tag(w, w.datadogHolds("by hand", "payments-client"))
-		}, outcome: report.Adopted, verified: "off"},
-		{name: "not one that is gone, though recorded", prepare: func(w *world) {
-			tag(w, datadogtest.AuthMethod{ID: "aaaaaaaa-0000-4000-8000-000000000001"})
-		}, code: fault.AuthMethodNotFound},
-		{name: "one that only GET shows", prepare: func(w *world) {
-			tag(w, w.datadogHolds("by hand", "payments-client"))
-			w.datadog.Fail(datadogtest.Fault{Path: datadogtest.ListPath, Body: `{"data":[],"included":[]}`})
-		}, outcome: report.Adopted, verified: "accepted"},
-		{name: "none by the record of another site", prepare: func(w *world) {
-			tag(w, datadogtest.AuthMethod{ID: w.datadogHolds("elsewhere", "another").ID + " site=datadoghq.eu"})
-		}, outcome: report.Created, verified: "accepted"},
-		{name: "its own, without a verdict", prepare: func(w *world) {
-			tag(w, w.datadogHolds("by hand", "payments-client"))
-			w.tokens.Fail(unavailable)
-		}, outcome: report.Adopted, verified: "inconclusive"},
-		{name: "not its own at another URL, without a verdict", prepare: func(w *world) {
-			m := w.datadogHolds("by hand", "payments-client")
-			m.AccessTokenURL = "https://idp.example.com/old"
-			tag(w, w.datadog.Put(m))
-			w.tokens.Fail(unavailable)
-		}, code: rejected, retry: true},
-		{name: "its own, verified with what Datadog has", prepare: func(w *world) {
-			tag(w, w.datadogHolds("by hand", "payments-client"))
-			w.tokens.Scopes = []string{}
-		}, value: stating("scope", "audience"), outcome: report.Adopted, verified: "accepted"},
+		{"what a tag names", prepare{tag}, "adopted, accepted"},
+		{"what a tag names, for a client secret alone", prepare{tag, alone}, "adopted, accepted"},
+		{"what a tag names, of another client", prepare{tagged("another")}, "adopted, accepted"},
+		{"what a tag names, with verification off", prepare{tag, verificationOff}, "adopted, off"},
+		{"not one that is gone, though recorded", prepare{func(w *world) { w.setRecord("id=" + gone) }}, "auth_method_not_found"},
+		{"one that only GET shows", prepare{tag, func(w *world) {
+			w.datadog.Fail(datadogtest.Fault{Path: datadogtest.ListPath, Body: noMethods})
+		}}, "adopted, accepted"},
+		{"no second one after a foreign 404", prepare{tag, func(w *world) {
+			w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Times: 1, Status: 404})
+		}, stating("name=payments in production")}, "datadog_unavailable, retryable"},
+		{"none by the record of another site", prepare{func(w *world) {
+			w.setRecord("id=" + w.datadogHolds("elsewhere", "another").ID + " site=datadoghq.eu")
+		}}, "created, accepted"},
+		{"its own, without a verdict", prepare{tag, noVerdict}, "adopted, inconclusive"},
+		{"not its own, one style refused, no verdict on the next", prepare{tag, func(w *world) {
+			w.tokens.Fail(tokentest.Fault{Status: 401, Body: `{"error":"invalid_client"}`, Times: 1})
+		}, noVerdict}, "credential_rejected, retryable"},
+		{"not its own at another URL, without a verdict", prepare{tag, elsewhere, noVerdict}, "credential_rejected, retryable"},
+		{"its own, verified with what Datadog has", prepare{tag, noScopes, stating("scope", "audience")}, "adopted, accepted"},
 
-		{name: "the one that it pins", value: pinning("payments-client"), outcome: report.Adopted, verified: "accepted"},
-		{name: "the one that a client secret pins",
-			value:   pinning("payments-client", "client_id", "access_token_url", "scope", "audience"),
-			outcome: report.Adopted, verified: "accepted"},
-		{name: "not a pinned one of another client", value: pinning("victim"), code: mismatch},
-		{name: "not a pinned one that rejects it", value: pinning("victim", "client_id", "access_token_url"),
-			code: mismatch, retry: true},
-		{name: "not a pinned one that is gone",
-			value: stating("auth_method_id=aaaaaaaa-0000-4000-8000-000000000001"), code: fault.AuthMethodNotFound},
+		{"the one that it pins", prepare{pinning("payments-client")}, "adopted, accepted"},
+		{"the one that a client secret pins",
+			prepare{pinning("payments-client", "client_id", "access_token_url", "scope", "audience")}, "adopted, accepted"},
+		{"not a pinned one of another client", prepare{pinning("victim")}, "auth_method_mismatch"},
+		{"not a pinned one that rejects it", prepare{pinning("victim", "client_id", "access_token_url")}, "auth_method_mismatch, retryable"},
+		{"not a pinned one that is gone", prepare{stating("auth_method_id=" + gone)}, "auth_method_not_found"},
 
-		{name: "a new one, with keys that were rotated", prepare: func(w *world) {
+		{"a new one, with keys that were rotated", prepare{func(w *world) {
 			w.datadog.SetKeys("canary-of-a-new-api-key", appKey)
 			w.secrets.Put("datadog/keys", `{"api_key":"canary-of-a-new-api-key","app_key":"`+appKey+`"}`)
 			w.secret = append(w.secret, "canary-of-a-new-api-key")
-		}, outcome: report.Created, verified: "accepted"},
+		}}, "created, accepted"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.secrets.Create(secretName, w.value("first"))
-				w.datadog.Latency = 200 * time.Millisecond
-				if c.prepare != nil {
-					c.prepare(w)
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.create()
+			w.datadog.Latency = 200 * time.Millisecond
+			for _, prepare := range c.prepare {
+				prepare(w)
+			}
+			before := w.datadog.AuthMethods()
+			res, err := w.sync(secretName)
+			got := string(res.Outcome) + ", " + res.Verification
+			if err != nil {
+				got = string(fault.From(err).Code) + map[bool]string{true: ", retryable"}[fault.From(err).Retryable]
+				if diff := cmp.Diff(before, w.datadog.AuthMethods()); diff != "" {
+					t.Errorf("Datadog was written to:\n%s", diff)
 				}
-				if c.value != nil {
-					w.secrets.Put(secretName, c.value(w))
-				}
-				before := w.datadog.AuthMethods()
-				res, err := w.sync(secretName)
-				if c.code != "" {
-					if !fault.Is(err, c.code) || fault.From(err).Retryable != c.retry {
-						t.Errorf("error: %v; want %s, retryable %t", err, c.code, c.retry)
-					}
-					if diff := cmp.Diff(before, w.datadog.AuthMethods()); diff != "" {
-						t.Errorf("Datadog was written to:\n%s", diff)
-					}
-					return
-				}
-				if err != nil || res.Outcome != c.outcome || res.Verification != c.verified {
-					t.Fatalf("%s, %s, %v; want %s, %s", res.Outcome, res.Verification, err, c.outcome, c.verified)
-				}
-				written, _ := w.datadog.Get(res.AuthMethod.ID)
-				if _, value := w.secrets.Current(secretName); written.ClientSecret != secretIn(value) {
-					t.Error("Datadog does not hold AWSCURRENT")
-				}
-			})
+			}
+			if got != c.want {
+				t.Errorf("%s (%v); want %s", got, err, c.want)
+			}
+			if err != nil {
+				return
+			}
+			written, _ := w.datadog.Get(res.AuthMethod.ID)
+			if _, value := w.secrets.Current(secretName); written.ClientSecret != secretIn(value) {
+				t.Error("Datadog does not hold AWSCURRENT")
+			}
+			if made := len(w.datadog.AuthMethods()) - len(before); (made == 1) != (res.Outcome == report.Created) {
+				t.Errorf("%d auth methods were made", made)
+			}
 		})
 	}
 }
 
+// noMethods is a list of auth methods in which there is none.
+const noMethods = `{"data":[],"included":[]}`
+
 // The style that the token endpoint accepted is asked first, while client_id and access_token_url are as recorded.
 func TestTheRecordedStyle(t *testing.T) {
+	type styles = []tokencheck.Style
 	for _, c := range []struct {
-		name  string
-		value func(w *world) string
-		want  []tokencheck.Style
+		name string
+		put  func(w *world)
+		want styles
 	}{
-		{"same client and URL", func(w *world) string { return w.value("second") }, []tokencheck.Style{"body"}},
-		{"another scope", func(w *world) string { return w.value("second", "scope=a") }, []tokencheck.Style{"body"}},
-		{"another client", func(w *world) string {
-			secret := w.clientSecret("second")
-			w.tokens.Allow("another", secret)
-			return w.valueOf(secret, "client_id=another")
-		}, []tokencheck.Style{"header", "body"}},
-		{"another URL", func(w *world) string {
-			return w.value("second", "access_token_url=https://idp.example.com/another")
-		}, []tokencheck.Style{"header", "body"}},
-		{"edited at Datadog", func(w *world) string {
-			m := w.datadog.AuthMethods()[0]
-			m.ClientID = "edited"
-			w.datadog.Put(m)
-			return w.value("second")
-		}, []tokencheck.Style{"body"}}, // since the secret states both
+		{"same client and URL", func(w *world) { w.put("second") }, styles{"body"}},
+		{"another scope", func(w *world) { w.put("second", "scope=a") }, styles{"body"}},
+		{"another client", func(w *world) {
+			w.tokens.Allow("another", secretIn(w.put("second", "client_id=another")))
+		}, styles{"header", "body"}},
+		{"another URL", func(w *world) {
+			w.put("second", "access_token_url=https://idp.example.com/another")
+		}, styles{"header", "body"}},
+		{"edited at Datadog", func(w *world) {
+			w.editMethod(func(m *datadogtest.AuthMethod) { m.ClientID = "edited" })
+			w.put("second")
+		}, styles{"body"}}, // since the secret states both
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.tokens.Style = tokencheck.Body
-				w.createSettled(secretName)
-				if via := w.record(secretName)["via"]; via != "body" {
-					t.Errorf("via %q", via)
-				}
-				w.secrets.Put(secretName, c.value(w))
-				w.tokens.ResetCalls()
-				if _, err := w.sync(secretName); err != nil {
-					t.Error(err)
-				}
-				var got []tokencheck.Style
-				for _, call := range w.tokens.Calls() {
-					got = append(got, call.Style)
-				}
-				if diff := cmp.Diff(c.want, got); diff != "" {
-					t.Errorf("styles (-want +got):\n%s", diff)
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.tokens.Style = tokencheck.Body
+			w.createSettled()
+			c.put(w)
+			w.tokens.ResetCalls()
+			w.mustSync()
+			var got styles
+			for _, call := range w.tokens.Calls() {
+				got = append(got, call.Style)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" || w.record(secretName)["via"] != "body" {
+				t.Errorf("record %q, styles (-want +got):\n%s", w.tag(secretName), diff)
+			}
 		})
 	}
 }
@@ -272,97 +223,141 @@ func TestWarnings(t *testing.T) {
 		prepare func(w *world) // of a settled secret
 		want    string         // in the one warning; empty: there is none
 	}{
-		{"none", func(w *world) { w.secrets.Put(secretName, w.value("second")) }, ""},
+		{"none", func(w *world) { w.put("second") }, ""},
 		{"a changed pin", func(w *world) {
-			w.secrets.Put(secretName, w.value("second", "auth_method_id="+w.datadogHolds("pinned", "payments-client").ID))
+			w.put("second", "auth_method_id="+w.datadogHolds("pinned", "payments-client").ID)
 		}, "keeps its last client secret"},
-		{"a misspelt field", func(w *world) {
-			w.secrets.Put(secretName, w.value("second", "scope", "Scope=a"))
-		}, "Scope"},
-		{"no verdict", func(w *world) { w.tokens.Fail(tokentest.Fault{Status: 503}) }, "503"},
+		{"a misspelt field", func(w *world) { w.put("second", "scope", "Scope=a") }, "Scope"},
+		{"no verdict", func(w *world) { w.tokens.Fail(unavailable) }, "503"},
 		{"a token endpoint that does not decode", func(w *world) { w.tokens.Style = tokencheck.Plain }, "unencoded"},
+		{"a record that cannot be written", func(w *world) {
+			w.put("second")
+			w.secrets.Fail("TagResource", 1, secretDenied)
+		}, "recorded"},
+		{"a bus that takes nothing", func(w *world) { w.bus.Hook = denied }, "could not be published"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				w.createSettled(secretName)
-				c.prepare(w)
-				res, err := w.sync(secretName)
-				got := strings.Join(res.Warnings, "\n")
-				if err != nil || !strings.Contains(got, c.want) || (got == "") != (c.want == "") || len(res.Warnings) > 1 {
-					t.Errorf("warnings %q, %v; want %q", res.Warnings, err, c.want)
-				}
-			})
+		subtest(t, c.name, func(t *testing.T, w *world) {
+			w.createSettled()
+			c.prepare(w)
+			res := w.mustSync()
+			got := strings.Join(res.Warnings, "\n")
+			if !strings.Contains(got, c.want) || (got == "") != (c.want == "") || len(res.Warnings) > 1 {
+				t.Errorf("warnings %q; want %q", res.Warnings, c.want)
+			}
+			if failed := len(w.metrics()["RecordFailed"]) > 0; failed != (c.want == "recorded") {
+				t.Errorf("RecordFailed %v", w.metrics()["RecordFailed"])
+			}
 		})
 	}
 }
 
-// A URL that the secret does not state is used only while the auth method is as recorded.
-func TestAnEditedAuthMethodGetsNoSecret(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
-		bare := w.clientSecret("second")
-		w.secrets.Put(secretName, bare)
-		m := w.datadog.AuthMethods()[0]
-		m.AccessTokenURL = "https://thief.example.com/token"
-		w.datadog.Put(m)
-		w.tokens.ResetCalls()
-		if _, err := w.sync(secretName); !fault.Is(err, fault.AuthMethodMismatch) {
-			t.Errorf("error: %v", err)
-		}
-		if w.holds() != m.ClientSecret || len(w.tokens.Calls()) > 0 {
-			t.Error("the secret was sent where an edit leads")
-		}
-		w.secrets.Tag(secretName, secretstore.RecordTag, "id="+m.ID) // the operator accepts what is there
-		if _, err := w.sync(secretName); err != nil || w.holds() != bare {
-			t.Error(err)
-		}
-	})
-}
-
-// Somebody edits the auth method between the list and the PATCH, which writes the URL that was verified.
-func TestAnEditDuringAWriteIsOverwritten(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled(secretName)
+// A client secret goes to no access_token_url that neither the secret states nor a round verified.
+func TestAURLThatNobodyVerifiedGetsNoClientSecret(t *testing.T) {
+	const thief = "https://thief.example.com/token"
+	redirect := func(w *world) { w.editMethod(func(m *datadogtest.AuthMethod) { m.AccessTokenURL = thief }) }
+	// showing has Datadog show another URL from the PATCH of this sync on.
+	showing := func(w *world, url string) {
+		w.createSettled()
+		patched := false
+		w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
+			resp, err := standin.Hosts{"api.datadoghq.com": w.datadog}.RoundTrip(r)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			if patched = patched || r.Method == "PATCH"; patched {
+				body = bytes.ReplaceAll(body, []byte(tokenURL), []byte(url))
+			}
+			return response(r, resp.StatusCode, string(body))
+		})
 		w.secrets.Put(secretName, w.clientSecret("second"))
-		m := w.datadog.AuthMethods()[0]
+		w.mustSync()
+	}
+	for name, prepare := range map[string]func(w *world){
+		"edited since it was settled": func(w *world) {
+			w.createSettled()
+			redirect(w)
+		},
+		"edited while it was written": func(w *world) { showing(w, thief) },
+		"with a key in it, by an operator's tag": func(w *world) {
+			showing(w, "https://"+apiKey+".example.com/token")
+			w.setRecord("id=" + w.record(secretName)["id"])
+		},
+		"edited after an adoption that was not published": func(w *world) {
+			m := w.datadogHolds("by hand", "payments-client")
+			w.secrets.Create(secretName, w.value("first", "client_id", "access_token_url", "auth_method_id="+m.ID))
+			w.bus.Hook = denied
+			w.mustSync()
+			redirect(w)
+		},
+	} {
+		subtest(t, name, func(t *testing.T, w *world) {
+			prepare(w)
+			held := w.holds()
+			w.tokens.ResetCalls()
+			w.secrets.Put(secretName, w.clientSecret("third"))
+			w.mustInvoke(directSync, fault.AuthMethodMismatch)
+			if len(w.tokens.Calls()) > 0 || w.holds() != held {
+				t.Errorf("%d token requests, or it was written", len(w.tokens.Calls()))
+			}
+		})
+	}
+	// The PATCH writes the URL that was verified.
+	subtest(t, "edited between the list and the PATCH", func(t *testing.T, w *world) {
+		w.createSettled()
+		w.secrets.Put(secretName, w.clientSecret("second"))
 		w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
 			if r.Method == "PATCH" {
-				edited := m
-				edited.AccessTokenURL = "https://thief.example.com/token"
-				w.datadog.Put(edited)
+				redirect(w)
 			}
 			return nil
 		})
-		if _, err := w.sync(secretName); err != nil {
-			t.Fatal(err)
-		}
-		if got := w.datadog.AuthMethods()[0].AccessTokenURL; got != m.AccessTokenURL {
+		w.mustSync()
+		if got := w.method().AccessTokenURL; got != tokenURL {
 			t.Errorf("access_token_url: %s", got)
 		}
 	})
 }
 
-// Datadog's answers may quote the keys and the client secret, cut short or in two.
-func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
-	for name, body := range map[string]func(secret string) string{
-		"cut short": func(s string) string { return fmt.Sprintf(`{"errors":["client_secret %q..."]}`, s[:len(s)-4]) },
-		"in two":    func(s string) string { return fmt.Sprintf(`{"errors":[%q,%q]}`, s[:10], s[10:]) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world) {
-				value := w.value("first-of-many")
-				w.secrets.Create(secretName, value)
-				w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-					if r.Method == "GET" {
-						return nil
-					}
-					return response(r, 400, body(secretIn(value)))
-				})
-				_, err := w.sync(secretName)
-				if err == nil || strings.Contains(err.Error()+w.log.String(), secretIn(value)[:8]) {
-					t.Errorf("error: %v", err)
-				}
-			})
+// A second auth method would be used by no webhook.
+func TestADeletedAuthMethodIsToldAndNotMadeAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled()
+		time.Sleep(11 * time.Minute)
+		w.deleteMethod()
+		w.reconcileFor(time.Hour)
+		w.wantResults("an hour", "failed auth_method_not_found held rejected")
+		if answer := w.reconcile(); answer.AtRisk != 1 || answer.Failing != 1 || len(w.datadog.AuthMethods()) > 0 {
+			t.Errorf("answer %+v; %d auth methods", answer, len(w.datadog.AuthMethods()))
+		}
+		w.setRecord("") // as the message of the failure says
+		w.reconcile()
+		w.wantResults("without the tag", "created")
+	})
+}
+
+// Datadog's list may be behind what it made, whether that was published or not.
+func TestAnAuthMethodThatIsNotListedYetIsNotLost(t *testing.T) {
+	for outcome, published := range map[string]bool{"updated": true, "adopted": false} {
+		subtest(t, outcome, func(t *testing.T, w *world) {
+			if !published {
+				w.bus.Hook = denied
+			}
+			w.createSynced()
+			w.bus.Hook = nil
+			w.newResults()
+			w.datadog.Fail(datadogtest.Fault{Method: "GET", Path: datadogtest.ListPath, Body: noMethods})
+			w.datadog.Fail(datadogtest.Fault{Method: "GET", Status: 404})
+			w.mustInvoke(directSync, fault.DatadogUnavailable)
+			w.wantResults("at once")
+			w.datadog.ClearFaults()
+			w.mustSync()
+			w.wantResults("once it is listed", outcome)
 		})
 	}
+}
+
+// methodPath is the path of the auth method that a secret records.
+func (w *world) methodPath(name string) string {
+	return datadogtest.MethodPath + "/" + w.record(name)["id"]
 }

@@ -18,69 +18,46 @@ import (
 	"datadog-webhook-auth-sync/handler/report"
 )
 
-// template is a CloudFormation template; a reference in it reads as the name that it refers to.
-type template struct {
-	Resources map[string]struct {
-		Type       string         `yaml:"Type"`
-		Properties map[string]any `yaml:"Properties"`
-	} `yaml:"Resources"`
-}
-
-// templates are the samples in docs.
-func templates(t *testing.T) map[string]template {
-	t.Helper()
+// TestSampleRules reads what cannot be seen where the end-to-end tests deploy the samples: which events a rule leaves out.
+// Another account may put events on the same bus.
+func TestSampleRules(t *testing.T) {
 	samples, _ := filepath.Glob("../../docs/samples/*.yaml")
-	all := map[string]template{}
 	for _, file := range append(samples, "../../docs/datadog/events.yaml") {
-		var parsed template
-		if err := yaml.Unmarshal(readFile(t, file), &parsed); err != nil {
+		var template struct {
+			Resources map[string]struct {
+				Type       string `yaml:"Type"`
+				Properties struct {
+					EventPattern struct {
+						Source, Account []string
+						Detail          struct {
+							PreviousSecretSafeToRevoke []bool `yaml:"previousSecretSafeToRevoke"`
+						}
+					} `yaml:"EventPattern"`
+				} `yaml:"Properties"`
+			} `yaml:"Resources"`
+		}
+		if err := yaml.Unmarshal(readFile(t, file), &template); err != nil {
 			t.Fatal(file, err)
 		}
-		all[strings.TrimSuffix(filepath.Base(file), ".yaml")] = parsed
-	}
-	return all
-}
-
-// TestSampleRules sends each sample event past every rule of the samples.
-func TestSampleRules(t *testing.T) {
-	want := map[string][]string{
-		"created":            {"chat Rule", "events Succeeded"},
-		"updated":            {"chat Rule", "events Succeeded"},
-		"recovered":          {"chat Rule", "events Succeeded"},
-		"settled":            {"chat Rule", "events Succeeded", "rotator Rule"},
-		"settled-unverified": {"chat Rule", "events Succeeded"},
-		"failed":             {"chat Rule", "events Failed"},
-		"failed-invalid":     {"chat Rule", "events Failed"},
-		"failed-lost":        {"chat Rule", "events AlertsLost"},
-	}
-	got := map[string][]string{}
-	for name, text := range sampleEvents(t) {
-		if err := contract.Validate("event", []byte(text)); err != nil {
-			t.Error(name, err)
-		}
-		for _, account := range []string{"AWS::AccountId", "another"} {
-			var event map[string]any
-			if err := json.Unmarshal([]byte(strings.ReplaceAll(text, `"account":"123456789012"`, `"account":"`+account+`"`)), &event); err != nil {
-				t.Fatal(err)
+		rules := 0
+		for name, resource := range template.Resources {
+			if resource.Type != "AWS::Events::Rule" {
+				continue
 			}
-			for file, template := range templates(t) {
-				for rule, resource := range template.Resources {
-					if resource.Type != "AWS::Events::Rule" || !matches(t, resource.Properties["EventPattern"], event) {
-						continue
-					}
-					if account == "another" {
-						t.Errorf("%s %s takes %s of another account", file, rule, name)
-						continue
-					}
-					got[name] = append(got[name], file+" "+rule)
-					inputIsThere(t, resource.Properties["Targets"].([]any)[0].(map[string]any), event)
-				}
+			rules++
+			pattern := resource.Properties.EventPattern // a reference in it reads as the name that it refers to
+			if !slices.Equal(pattern.Source, []string{"datadog-webhook-auth-sync"}) ||
+				!slices.Equal(pattern.Account, []string{"AWS::AccountId"}) {
+				t.Errorf("%s %s takes the events of others: %+v", file, name, pattern)
+			}
+			revokes := filepath.Base(file) == "rotator.yaml"
+			if slices.Equal(pattern.Detail.PreviousSecretSafeToRevoke, []bool{true}) != revokes {
+				t.Errorf("%s %s takes %+v", file, name, pattern)
 			}
 		}
-		slices.Sort(got[name])
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("rules that take an event (-want +got):\n%s", diff)
+		if rules == 0 {
+			t.Errorf("%s has no rule", file)
+		}
 	}
 }
 
@@ -90,67 +67,15 @@ func TestSampleSummaries(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &event); err != nil {
 			t.Fatal(name, err)
 		}
+		if err := contract.Validate("event", []byte(text)); err != nil {
+			t.Error(name, err)
+		}
 		got, want := report.Summary(event.Detail), event.Detail.Summary
 		if event.Detail.Error != nil { // whose cause may be shorter than its message
 			got, want = got[strings.LastIndex(got, "("):], want[strings.LastIndex(want, "("):]
 		}
 		if got != want {
 			t.Errorf("%s has the summary %q; want %q", name, want, got)
-		}
-	}
-}
-
-// matches is EventBridge's matching, as far as the samples use it: lists, one item of which must match, {exists: …} and $or.
-func matches(t *testing.T, pattern, event any) bool {
-	t.Helper()
-	switch pattern := pattern.(type) {
-	case map[string]any:
-		members, _ := event.(map[string]any)
-		for name, want := range pattern {
-			if name == "$or" {
-				if !slices.ContainsFunc(want.([]any), func(one any) bool { return matches(t, one, event) }) {
-					return false
-				}
-			} else if !matches(t, want, members[name]) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		return slices.ContainsFunc(pattern, func(one any) bool {
-			filter, ok := one.(map[string]any)
-			if !ok {
-				return one == event
-			}
-			if len(filter) != 1 || filter["exists"] == nil {
-				t.Fatalf("this test does not know the filter %v", filter)
-			}
-			return filter["exists"] == (event != nil)
-		})
-	}
-	t.Fatalf("EventBridge takes no %T in a pattern", pattern)
-	return false
-}
-
-// inputIsThere looks for what a target's input takes from the event.
-func inputIsThere(t *testing.T, target, event map[string]any) {
-	t.Helper()
-	take := func(path any) (found any) {
-		found = event
-		for step := range strings.SplitSeq(strings.TrimPrefix(path.(string), "$."), ".") {
-			members, _ := found.(map[string]any)
-			found = members[step]
-		}
-		return found
-	}
-	if path := target["InputPath"]; path != nil && take(path) == nil {
-		t.Errorf("the event lacks %s", path)
-	}
-	transformer, _ := target["InputTransformer"].(map[string]any)
-	paths, _ := transformer["InputPathsMap"].(map[string]any)
-	for name, path := range paths {
-		if take(path) == nil || !strings.Contains(transformer["InputTemplate"].(string), "<"+name+">") {
-			t.Errorf("the event lacks %s, or the template does not use it", path)
 		}
 	}
 }

@@ -104,6 +104,7 @@ type item struct {
 	reasons []Reason
 	skip    bool // there is nothing to do after all
 	left    bool // for the next run
+	losing  bool // this run found that what Datadog holds is rejected
 }
 
 func (r *run) judge(i *item) { i.reasons = r.Fleet.judge(i.secret, r.req.Listing, r.shared(i.secret)) }
@@ -222,12 +223,9 @@ func (i *item) after(res report.Result) {
 	if res.Record != nil {
 		i.secret.Record = *res.Record
 	}
-	record := &i.secret.Record
-	unrecorded := res.RecordFailed || res.Record == nil || !record.Fails()
-	switch {
-	case res.Losing():
-		record.State = secretstore.Lost
-	case res.Error != nil && !i.left && unrecorded && record.State != secretstore.Lost:
+	i.losing = res.Losing()
+	unrecorded := res.RecordFailed || res.Record == nil || !res.Record.Fails()
+	if record := &i.secret.Record; res.Error != nil && !i.left && unrecorded && record.State != secretstore.Lost {
 		record.State = secretstore.Failing
 	}
 }
@@ -284,13 +282,15 @@ func (r *run) count(items []*item) {
 		a.Secrets++
 		states[stateOf(i.reasons)]++
 		records[i.secret.Record.State]++
+		if i.losing || i.secret.Record.State == secretstore.Lost {
+			a.AtRisk++
+		}
 		if i.left {
 			a.LeftOver++
 		}
 	}
 	a.InSync, a.Settling, a.OutOfSync = states[InSync], states[IsSettling], states[OutOfSync]
-	a.AtRisk = records[secretstore.Lost]
-	a.Failing = records[secretstore.Failing] + a.AtRisk
+	a.Failing = records[secretstore.Failing] + records[secretstore.Lost]
 	a.Unverified = records[secretstore.Unproven]
 }
 

@@ -2,8 +2,8 @@
 // holds what comes of them to the promises that the project makes.
 //
 // A schedule is drawn as data by rapid and played in a testing/synctest bubble of its own. Rotations, rollbacks and
-// people act on stateful stand-ins; an attacker writes the one secret that it may; teams share a client, a name, an
-// organisation; EventBridge, a schedule, Secrets Manager's rotation and callers invoke the function, which
+// people act on stateful stand-ins; an attacker writes the one secret that it may; teams share a client or a
+// name; EventBridge, a schedule, Secrets Manager's rotation and callers invoke the function, which
 // handler.New wires as in Lambda; calls are slow, fail, lose their answers, take effect minutes late, read stale
 // state; invocations vanish at any call. Some invariants hold at each call (safety_test.go), some of what the
 // function records (record_test.go) and publishes (results_test.go), and some when every fault has ended and time has

@@ -19,9 +19,7 @@ func (w *world) check() {
 	for _, x := range w.honest() {
 		w.checkTeam(x)
 	}
-	for _, k := range w.stacks {
-		w.checkCounts(k)
-	}
+	w.checkCounts()
 	for _, c := range w.commits {
 		// A client secret that is never honoured is tried again each time; who shares an auth method overwrites the other.
 		if c.at.After(w.ended.Add(-schedulePause)) && !c.Never && !w.shared(c.method) {
@@ -103,9 +101,7 @@ func (w *world) contested(x *team) bool {
 		has := func(m datadogMethod) bool {
 			return now.clientID == m.ClientID && now.accessTokenURL == m.AccessTokenURL
 		}
-		had := func(s state) bool { return has(s.datadogMethod) } // two stacks write to it in turns
-		sameClient := has(m) || w.shared(m.ID) && slices.ContainsFunc(w.methods[m.ID], had)
-		return w.shared(m.ID) && x.own[m.ID] || m.ID != id && (m.Name == now.methodName() || sameClient)
+		return w.shared(m.ID) && x.own[m.ID] || m.ID != id && (m.Name == now.methodName() || has(m))
 	})
 }
 

@@ -10,8 +10,7 @@ import (
 
 // call is what invokes the function.
 type call struct {
-	*stack
-	kind    string // event, direct, http, reconcile or rotation
+	kind    string // event, direct, reconcile or rotation
 	payload string
 	team    *team     // whose secret it is about; nil of a reconcile
 	eventAt time.Time // in whole seconds; zero without an event
@@ -32,13 +31,11 @@ type invocation struct {
 	blind    bool      // a call of Secrets Manager failed
 
 	described map[*team][]description
-	recorded  map[*team]bool       // an auth method, as ListSecrets showed
 	attempts  map[string][]attempt // at token endpoints, by client secret
 	shown     []shown
 	wrote     map[string]time.Time // client secret → when Datadog's answer said that it took it
 	surprised map[*team]time.Time  // when Datadog turned out not to be as listed, or an answer to a POST was lost
 	posting   int                  // POSTs under way
-	posted    time.Time            // when it sent its first POST
 	results   map[*team][]*publication
 
 	firstList []byte                   // of a planted bug
@@ -73,8 +70,7 @@ type invocationKey struct{}
 
 func newInvocation(id string, c *call) *invocation {
 	return &invocation{call: c, id: id, started: time.Now(), calls: map[string]int{}, described: map[*team][]description{},
-		recorded: map[*team]bool{}, attempts: map[string][]attempt{},
-		wrote: map[string]time.Time{}, surprised: map[*team]time.Time{}, results: map[*team][]*publication{}}
+		attempts: map[string][]attempt{}, wrote: map[string]time.Time{}, surprised: map[*team]time.Time{}, results: map[*team][]*publication{}}
 }
 
 func invocationOf(ctx context.Context) *invocation {

@@ -8,12 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	nethttp "net/http"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -172,19 +171,19 @@ type answer struct {
 
 func (a answer) Error() string { return fmt.Sprint("answered ", a.status) }
 
-func (a answer) response(r *nethttp.Request, sent []byte) *nethttp.Response {
+func (a answer) response(r *http.Request, sent []byte) *http.Response {
 	body := []byte(cmp.Or(a.body, `{"errors":["no"]}`))
 	if a.echo {
 		body, _ = json.Marshal(map[string][]string{"errors": {string(sent)}})
 	}
-	return &nethttp.Response{StatusCode: a.status, Header: nethttp.Header{"X-Ratelimit-Reset": {a.reset}},
+	return &http.Response{StatusCode: a.status, Header: http.Header{"X-Ratelimit-Reset": {a.reset}},
 		Body: io.NopCloser(bytes.NewReader(body)), Request: r}
 }
 
 // network reaches Datadog and the token endpoints.
 type network struct{ w *world }
 
-func (n network) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
+func (n network) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body)
@@ -201,10 +200,10 @@ func (n network) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
 		return do(inv, r, body)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return bugged(w, r, func() (*nethttp.Response, error) { return do(inv, r, body) })
+	return bugged(w, r, func() (*http.Response, error) { return do(inv, r, body) })
 }
 
-func (w *world) datadogRequest(inv *invocation, r *nethttp.Request, body []byte) (*nethttp.Response, error) {
+func (w *world) datadogRequest(inv *invocation, r *http.Request, body []byte) (*http.Response, error) {
 	op, target, id := r.Method, "", path.Base(r.URL.Path)
 	switch {
 	case r.URL.Path == datadogtest.ListPath:
@@ -262,7 +261,7 @@ func (w *world) datadogRequest(inv *invocation, r *nethttp.Request, body []byte)
 }
 
 // tokenRequest asks the provider of the request's host. The attacker's accepts anything.
-func (w *world) tokenRequest(inv *invocation, r *nethttp.Request, body []byte) (*nethttp.Response, error) {
+func (w *world) tokenRequest(inv *invocation, r *http.Request, body []byte) (*http.Response, error) {
 	clientID, secret, style := w.clientOf(r, body)
 	w.checkURL(inv, secret, r.URL.String())
 	err := w.overNetwork(r.Context(), "token", style, func() error {
@@ -277,17 +276,12 @@ func (w *world) tokenRequest(inv *invocation, r *nethttp.Request, body []byte) (
 	if !answered {
 		return nil, err
 	}
-	resp := got.response(r, body)
-	resp.Header.Set("Content-Type", "text/plain; charset=utf-8")
-	if !w.Plain && strings.HasPrefix(got.body, "{") {
-		resp.Header.Set("Content-Type", "application/json")
-	}
-	return resp, nil
+	return got.response(r, body), nil
 }
 
 // clientOf is how a token request authenticates: in the header with or without the encoding of RFC 6749, or in the
 // body.
-func (w *world) clientOf(r *nethttp.Request, body []byte) (id, secret, style string) {
+func (w *world) clientOf(r *http.Request, body []byte) (id, secret, style string) {
 	id, secret, basic := r.BasicAuth()
 	switch form, _ := url.ParseQuery(string(body)); {
 	case !basic:
@@ -351,7 +345,7 @@ func request[In, Out any](ctx context.Context, w *world, op string, id *string, 
 		inv.blind = true
 		return nil, err
 	}
-	if seen != nil && (x != nil || id == nil) {
+	if seen != nil && x != nil {
 		seen(inv, x, out, at)
 	}
 	return out, nil
@@ -375,20 +369,14 @@ func (s secretsManager) DescribeSecret(ctx context.Context, in *sm.DescribeSecre
 					d.current = id
 				}
 			}
-			if inv.described[x] = append(inv.described[x], d); s.w.bug.describes != nil {
-				s.w.bug.describes(s.w, inv, x, out)
-			}
+			inv.described[x] = append(inv.described[x], d)
+			s.w.bug.described(s.w, inv, x, out)
 		})
 }
 
 func (s secretsManager) ListSecrets(ctx context.Context, in *sm.ListSecretsInput, _ ...option) (
 	*sm.ListSecretsOutput, error) {
-	return request(ctx, s.w, "ListSecrets", nil, in, s.Server.ListSecrets,
-		func(inv *invocation, _ *team, out *sm.ListSecretsOutput, _ time.Time) {
-			for _, e := range out.SecretList {
-				inv.recorded[s.w.teamOf(*e.ARN)] = recordIn(e.Tags)["id"] != ""
-			}
-		})
+	return request(ctx, s.w, "ListSecrets", nil, in, s.Server.ListSecrets, nil)
 }
 
 func recordIn(tags []smtypes.Tag) record {
@@ -405,8 +393,8 @@ func (s secretsManager) TagResource(ctx context.Context, in *sm.TagResourceInput
 	return request(ctx, s.w, "TagResource", in.SecretId, in,
 		func(c context.Context, in *sm.TagResourceInput, _ ...option) (*sm.TagResourceOutput, error) {
 			inv, x, tag := invocationOf(ctx), s.w.teamOf(*in.SecretId), in.Tags[0].Value
-			if r := recordOf(*tag); s.w.bug.tags != nil {
-				s.w.bug.tags(inv, x, r)
+			if r := recordOf(*tag); s.w.bug.records != nil {
+				s.w.bug.records(s.w, inv, x, r)
 				*tag = r.String()
 			}
 			s.w.tagged(inv, x, *tag)

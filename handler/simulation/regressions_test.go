@@ -65,41 +65,8 @@ func TestRegressions(t *testing.T) {
 			Secrets: of(secret{Kind: full, Deliveries: late("TagResource", 0)}),
 			Steps:   []step{{Do: failTokens, Ahead: 1, For: second, Rate: 100}},
 		}},
-		{"an attacker pins another's auth method", schedule{Warm: true,
-			Secrets: of(secret{Kind: full}, secret{Kind: attacker}), Steps: []step{{Do: put, Secret: 1,
-				Version: version{Attack: &attack{Pin: true, Client: theirs, URL: own}}, Deliveries: once}}}},
-		{"an auth method is edited to lead to an attacker", schedule{Warm: true, Secrets: of(secret{Kind: recorded}),
-			Steps: []step{{Do: redirect}, {Do: put, Deliveries: once}}}},
-		{"a name leads a client secret to where nobody sent it", schedule{Warm: true, Secrets: of(secret{Kind: recorded}),
-			Steps: []step{{Do: untag}, {Do: put, Deliveries: once}}}},
 		{"a lost POST among secrets of one client", schedule{Secrets: of(secret{Kind: full}, secret{Kind: full, Client: 1},
 			secret{Kind: full, Client: 1}), Steps: []step{{Do: loseAnswers, Ahead: 1, For: second, Rate: 100}}}},
-		{"a provider's brown-out after a rejection", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: put, Version: version{Never: true}, Deliveries: once},
-			{Do: failTokens, After: 5 * minute, For: 2 * minute, Rate: 100},
-			{Do: direct},
-		}}},
-		{"refused, away and back within one sync, and then no verdict", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: put, Version: version{Never: true}, Deliveries: once},
-			{Do: rollback, Back: 1, After: 250 * ms},
-			{Do: rollback, Back: 1, After: 600 * ms},
-			{Do: failTokens, For: second, Rate: 100},
-		}}},
-		{"a permanent failure that cannot be published", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: failBus, For: minute, Rate: 100},
-			{Do: put, Version: version{Malformed: true}, Deliveries: once},
-		}}},
-		{"a recovery that cannot be published", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: put, Version: version{Never: true}, Deliveries: once},
-			{Do: failBus, After: 20 * minute, For: minute, Rate: 100},
-			{Do: rollback, Back: 1, Deliveries: once},
-		}}},
-		{"a rotation with nothing staged", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: stage},
-			{Do: rotate},
-			{Do: put, After: minute, Deliveries: once},
-			{Do: rotate, After: minute},
-		}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if wrong, trace := play(t, c.schedule, bug{}, true); len(wrong) > 0 {

@@ -29,7 +29,7 @@ func (w *world) rotation(s step, x *team) {
 		r.staged[v.secret]++
 	case foreign:
 		r.foreign = time.Now()
-		w.secrets.SetRotation(x.secretName(), functionARN+"another")
+		w.secrets.SetRotation(x.secretName(), functionARN+"-of-others")
 		v := w.next(x, s.Version)
 		v.ids = []string{w.token(x)}
 		_, _ = w.secrets.PutSecretValue(context.Background(), &sm.PutSecretValueInput{SecretId: &x.arn,
@@ -53,9 +53,9 @@ func (w *world) token(x *team) string {
 	case pending != "" && pending != labels["AWSCURRENT"]:
 		return pending
 	case !x.rotations.foreign.IsZero():
-		return w.secrets.StartRotation(x.secretName(), functionARN+"another")
+		return w.secrets.StartRotation(x.secretName(), functionARN+"-of-others")
 	}
-	return w.secrets.StartRotation(x.secretName(), x.stack.function)
+	return w.secrets.StartRotation(x.secretName(), functionARN)
 }
 
 // rotate plays the four steps, up to three times until all succeed.
@@ -75,7 +75,7 @@ func (w *world) rotate(x *team, token string, d delivery) {
 
 func rotationStep(x *team, step, token string) call {
 	payload := fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q}`, step, x.arn, token)
-	return call{stack: x.stack, kind: "rotation", payload: payload, team: x}
+	return call{kind: "rotation", payload: payload, team: x}
 }
 
 // rotates: the versions of another function's rotation are none of ours, as soon as that can be seen.

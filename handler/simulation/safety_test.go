@@ -26,7 +26,6 @@ type written struct {
 	create    bool
 	sent      time.Time
 	listed    time.Time // when its invocation was last shown all auth methods
-	via       string    // the style that was accepted
 	id        string    // of the auth method, once it is written
 	attribute struct {
 		Name     string `json:"name"`
@@ -93,7 +92,7 @@ func (w *world) maySend(inv *invocation, v *credential, url string) bool {
 // write to an auth method, one that changes the URL, and one of a version that is recorded as refused takes its
 // acceptance. Two invocations at once cannot see what the other was refused, so this holds for what the invocation
 // itself was refused and for what DescribeSecret showed it last. No auth method is made in place of one that is
-// recorded; a reconcile makes them last, and one at a time.
+// recorded, and no two at once.
 func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
 	s := written{inv: inv, create: op == "POST", sent: time.Now(), listed: inv.listed()}
 	var doc struct {
@@ -107,9 +106,6 @@ func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
 		return nil
 	}
 	seen, all := inv.last(s.team), inv.attempts[secret]
-	if inv.accepted(secret) {
-		s.via = all[len(all)-1].style
-	}
 	own := slices.ContainsFunc(inv.described[s.team], func(d description) bool { return d.record["id"] == id }) ||
 		slices.ContainsFunc(w.commits, func(c commit) bool { return c.inv == inv && c.method == id })
 	sameURL := inv.saw(id, func(then time.Time) bool { return w.at(id, then).AccessTokenURL == s.attribute.URL })
@@ -134,17 +130,9 @@ func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
 	case slices.Contains(s.ids, seen.current) && seen.record["refused"] == refusedKey(seen.current):
 		w.violated("%s pushes %s, which was refused and not accepted since", inv.id, secret)
 	}
-	switch {
-	case inv.kind != "reconcile":
-	case s.create && inv.posting > 0:
-		w.violated("%s creates two at once", inv.id)
-	case !s.create && inv.recorded[s.team] && !inv.posted.IsZero() && inv.described[s.team][0].at.After(inv.posted):
-		w.violated("%s creates before it updates %s", inv.id, s.secretName())
-	}
 	if s.create {
-		inv.posting++
-		if inv.posted.IsZero() {
-			inv.posted = time.Now()
+		if inv.posting++; inv.posting > 1 {
+			w.violated("%s creates two at once", inv.id)
 		}
 	}
 	return &s

@@ -11,9 +11,6 @@ import (
 type schedule struct {
 	Seed    uint64   // of latencies, and of which calls a fault hits
 	Warm    bool     // the secrets have settled before the first step
-	Plain   bool     // the token endpoints say text/plain of their JSON
-	Prefix  bool     // the second stack has an AuthMethodNamePrefix
-	OddIDs  bool     // the ids of versions are a team's text
 	Styles  [2]style // of the identity providers
 	Secrets []secret // there at the start
 	Steps   []step   // one after another
@@ -27,9 +24,8 @@ type style struct {
 
 type secret struct {
 	Kind       kind
-	Stack      int        `json:",omitzero"` // 1: of the second function, in the same Datadog organisation
 	Client     int        `json:",omitzero"` // n: shares the client of secret n-1
-	Name       int        `json:",omitzero"` // n: shares the name of secret n-1, in another stack, or as both state it
+	Name       int        `json:",omitzero"` // n: shares the name of secret n-1, if both state one
 	Deliveries []delivery `json:",omitzero"` // of the event of its creation
 }
 
@@ -40,7 +36,6 @@ const (
 	full     kind = "full"     // all, save a name
 	named    kind = "named"    // all
 	claimed  kind = "claimed"  // all, save a name; the auth method is there
-	claiming kind = "claiming" // all, save a name, and the id of an auth method that is there under another name
 	pinned   kind = "pinned"   // the client secret and the auth method's id
 	recorded kind = "recorded" // the client secret alone; the operator's tag holds an auth method's id
 	attacker kind = "attacker" // what its Attacks say
@@ -49,7 +44,7 @@ const (
 func (k kind) partial() bool { return k == pinned || k == recorded }
 
 // made reports whether people made the auth method in Datadog's UI.
-func (k kind) made() bool { return k.partial() || k == claimed || k == claiming }
+func (k kind) made() bool { return k.partial() || k == claimed }
 
 // action is what a step does.
 type action string
@@ -61,7 +56,6 @@ const (
 	promote  action = "promote"  // a version staged under another label gets AWSCURRENT
 	untag    action = "untag"    // the record is lost
 	tag      action = "tag"      // the operator records the id alone
-	keys     action = "keys"     // Datadog's keys rotate; for a time the secret and Datadog do not agree
 	stage    action = "stage"    // a version for the rotation to promote
 	rotate   action = "rotate"   // the four steps, up to three times
 	foreign  action = "foreign"  // from now on another function rotates the secret; a rotation of its own is pending
@@ -77,7 +71,6 @@ const (
 	// Callers of the function.
 	cloudTrail action = "cloudtrail"
 	direct     action = "direct"
-	http       action = "http"
 	reconcile  action = "reconcile" // besides the schedule
 
 	// Faults, for a time and a share of the calls.
@@ -192,7 +185,7 @@ type drawing struct {
 	first                  bool                     // only at the first call of the first attempt, once it is sent
 }
 
-var kinds = []kind{full, full, named, pinned, recorded, claimed, claiming}
+var kinds = []kind{full, full, named, pinned, recorded, claimed, claimed}
 
 var wide = drawing{secrets: 3, steps: 10, events: 3, kinds: kinds, versions: anyVersions, marks: 5, kills: 30,
 	styles: 15,
@@ -200,7 +193,7 @@ var wide = drawing{secrets: 3, steps: 10, events: 3, kinds: kinds, versions: any
 		8: {put},
 		5: {rollback},
 		2: {promote, direct, reconcile, landLate},
-		1: {untag, revoke, keys, edit, remove, cloudTrail, http, throttle429, fail500, loseAnswers, failTags, throttleSM, staleValues,
+		1: {untag, revoke, edit, remove, cloudTrail, throttle429, fail500, loseAnswers, failTags, throttleSM, staleValues,
 			staleLabels, staleLists, failTokens, refuseTokens, failBus, rename, tag, proxy404, forbidWrites},
 	}),
 	ops: anyOps}
@@ -218,12 +211,12 @@ var hostile = drawing{secrets: 2, steps: 8, events: 2, attacker: true, kinds: ki
 	actions: weighted(map[int][]action{
 		9: {put},
 		2: {direct, reconcile, redirect, untag},
-		1: {rollback, http, failTokens, loseAnswers, landLate, remove, rename, tag, edit, failTags},
+		1: {rollback, failTokens, loseAnswers, landLate, remove, rename, tag, edit, failTags},
 	}),
 	ops: anyOps}
 
 var sharing = drawing{secrets: 4, steps: 6, events: 1, crowd: 40, shares: true,
-	kinds: []kind{full, full, full, named, claimed}, versions: anyVersions, marks: 30, kills: 30,
+	kinds: []kind{full, full, named, named, claimed}, versions: anyVersions, marks: 30, kills: 30,
 	actions: weighted(map[int][]action{
 		4: {put, loseAnswers, landLate},
 		2: {reconcile, remove, direct},
@@ -237,7 +230,7 @@ var doubtful = drawing{secrets: 2, steps: 7, events: 2, kinds: kinds, versions: 
 		5: {put},
 		4: {failTokens},
 		2: {direct, reconcile, rollback, revoke, refuseTokens, failBus},
-		1: {failTags, untag, tag, edit, cloudTrail, http, fail500, throttle429, remove, loseAnswers},
+		1: {failTags, untag, tag, edit, cloudTrail, fail500, throttle429, remove, loseAnswers},
 	}),
 	ops: anyOps}
 
@@ -252,8 +245,7 @@ var rotating = drawing{secrets: 1, steps: 9, events: 1, kinds: kinds, versions: 
 
 func drawn(from ...drawing) *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
-		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm"),
-			Plain: percent(t, "plain", 20), OddIDs: percent(t, "odd ids", 10)}
+		s := schedule{Seed: rapid.Uint64().Draw(t, "seed"), Warm: rapid.Bool().Draw(t, "warm")}
 		d := rapid.SampledFrom(from).Draw(t, "from")
 		for i := range s.Styles {
 			if percent(t, "special style", d.styles) {
@@ -261,7 +253,6 @@ func drawn(from ...drawing) *rapid.Generator[schedule] {
 				s.Styles[i].Otherwise = rapid.SampledFrom([]int{0, 200, 500}).Draw(t, "otherwise")
 			}
 		}
-		s.Prefix = d.shares && rapid.Bool().Draw(t, "prefix")
 		s.Secrets = rapid.SliceOfN(rapid.Custom(d.secret), 1, d.secrets).Draw(t, "secrets")
 		if d.attacker {
 			s.Secrets = append(s.Secrets, secret{Kind: attacker, Deliveries: d.deliveries(t)})
@@ -283,7 +274,6 @@ func drawn(from ...drawing) *rapid.Generator[schedule] {
 func (d drawing) secret(t *rapid.T) secret {
 	s := secret{Kind: rapid.SampledFrom(d.kinds).Draw(t, "kind"), Deliveries: d.deliveries(t)}
 	if d.shares {
-		s.Stack = rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "stack")
 		s.Client = rapid.SampledFrom([]int{0, 1, 1, 2, 3}).Draw(t, "client")
 		s.Name = rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "name")
 		if rapid.Bool().Draw(t, "silent") {
@@ -311,7 +301,7 @@ func (d drawing) step(t *rapid.T, secrets []secret) step {
 		s.Back, s.Deliveries = rapid.IntRange(1, 3).Draw(t, "back"), d.deliveries(t)
 	case rotate:
 		s.Call, s.Deliveries = d.delivery(t), d.deliveries(t)
-	case cloudTrail, direct, http, reconcile, foreign:
+	case cloudTrail, direct, reconcile, foreign:
 		s.Call = d.delivery(t)
 	case untag, tag, revoke, edit, remove, rename, redirect:
 	default:

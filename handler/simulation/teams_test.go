@@ -16,7 +16,6 @@ import (
 // team has a secret, and may have an auth method.
 type team struct {
 	kind     kind
-	stack    *stack
 	name     string // of the secret, without the prefix
 	stated   string // the name of its auth method, if it states one
 	arn      string
@@ -53,7 +52,7 @@ type labelMove struct {
 }
 
 func (w *world) create(i int, s secret) {
-	x := &team{kind: s.Kind, stack: w.stacks[s.Stack], name: fmt.Sprintf("team-%d", i), provider: hosts[0],
+	x := &team{kind: s.Kind, name: fmt.Sprintf("team-%d", i), provider: hosts[0],
 		clientID: fmt.Sprintf("client-%d", i), scope: "all", own: map[string]bool{}}
 	if s.Client > 0 {
 		x.clientID, x.provider = w.teams[s.Client-1].clientID, w.teams[s.Client-1].provider
@@ -61,21 +60,11 @@ func (w *world) create(i int, s secret) {
 	if x.kind == named {
 		x.stated = "named-" + x.name
 	}
-	if s.Name > 0 {
-		y := w.teams[s.Name-1]
-		taken := func(z *team) bool { return z.stack == x.stack && z.name == y.name }
-		switch {
-		case !slices.ContainsFunc(w.teams, taken):
-			x.name = y.name
-		case x.kind == named && y.kind == named:
-			x.stated = y.stated
-		}
+	if s.Name > 0 && x.kind == named {
+		x.stated = cmp.Or(w.teams[s.Name-1].stated, x.stated)
 	}
 	w.teams = append(w.teams, x)
 	if name := x.methodName(); x.kind.made() && w.methodNamed(name) == "" {
-		if x.kind == claiming {
-			name = "kept-" + x.name
-		}
 		x.method = w.makeByHand(x, name)
 	}
 	special := version{}
@@ -95,21 +84,21 @@ func (w *world) create(i int, s secret) {
 
 func (x *team) now() *credential { return x.current[len(x.current)-1].credential }
 
-func (x *team) secretName() string { return x.stack.prefix + x.name }
+func (x *team) secretName() string { return prefix + x.name }
 
 // methodName is the name of the team's auth method, stated or default.
-func (x *team) methodName() string { return cmp.Or(x.stated, x.stack.namePrefix+x.name) }
+func (x *team) methodName() string { return cmp.Or(x.stated, x.name) }
 
 // methodName is that by which an auth method is found, where nothing else says which.
-func (v *credential) methodName() string { return cmp.Or(v.name, v.stack.namePrefix+v.team.name) }
+func (v *credential) methodName() string { return cmp.Or(v.name, v.team.name) }
 
 // record is what the tag says now.
 func (w *world) record(x *team) record { return recordOf(w.secrets.Tags(x.secretName())[recordTag]) }
 
-// versionWith is the one with such an id.
-func (x *team) versionWith(is func(id string) bool) *credential {
+// versionWith is the one with this id.
+func (x *team) versionWith(id string) *credential {
 	for _, v := range x.versions {
-		if slices.ContainsFunc(v.ids, is) {
+		if slices.Contains(v.ids, id) {
 			return v
 		}
 	}
@@ -171,9 +160,6 @@ func (w *world) state(v *credential) {
 	case recorded:
 	default:
 		v.clientID, v.accessTokenURL, v.scopeIs, v.name = x.clientID, tokenURL(x.provider), x.scope, x.stated
-		if x.kind == claiming {
-			v.pin = x.method
-		}
 	}
 	members := map[string]string{"client_secret": v.secret}
 	for field, text := range map[string]string{"auth_method_id": v.pin, "name": v.name, "client_id": v.clientID,
@@ -273,8 +259,8 @@ func (w *world) inUI(do action, x *team) {
 // remake has people do what a deleted auth method asks for, once it must be known to be lost: they make another, or
 // take the record off.
 func (w *world) remake() {
-	for i, x := range w.honest() {
-		r, byHand := w.record(x), x.kind.partial() || x.kind == claiming
+	for _, x := range w.honest() {
+		r, byHand := w.record(x), x.kind.partial()
 		id := r["id"]
 		if byHand {
 			id = x.method
@@ -282,22 +268,18 @@ func (w *world) remake() {
 		if _, exists := w.datadog.Get(id); exists || id == "" {
 			continue
 		}
-		if r["version"] != "" && r["id"] == id && r["lost"] == "" && x.stack.last.Error == nil {
+		if r["version"] != "" && r["id"] == id && r["lost"] == "" && w.last.Error == nil {
 			w.violated("nobody knows that the auth method of %s was deleted: %v", x.secretName(), r)
 		}
-		name := x.now().methodName()
-		switch {
-		case byHand:
+		if byHand {
 			x.method = w.makeByHand(x, "again-"+x.name)
-		case (w.Seed+uint64(i))%2 == 0 && w.methodNamed(name) == "":
-			w.makeByHand(x, name)
-		default:
+		} else {
 			w.do(step{Do: untag}, x)
 		}
 		switch x.kind {
 		case recorded:
 			w.operatorTags(x)
-		case pinned, claiming:
+		case pinned:
 			w.do(step{Do: put, Deliveries: []delivery{{}}}, x)
 		}
 	}

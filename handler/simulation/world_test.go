@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	functionARN  = "arn:aws:lambda:us-east-1:123456789012:function:"
-	keysName     = "datadog/keys"
+	functionARN  = "arn:aws:lambda:us-east-1:123456789012:function:sync"
+	prefix       = "datadog/webhooks/"
+	apiKey       = canary + "api-key"
+	appKey       = canary + "app-key"
 	apiHost      = "api.datadoghq.com"
 	attackerHost = "tokens.attacker.example"
 	recordTag    = "datadog-webhook-auth-sync"
@@ -40,7 +42,7 @@ type world struct {
 	schedule
 	bug       bug
 	secrets   *secretstoretest.Server
-	stacks    []*stack
+	handlers  []*handler.Handler // execution environments of the function, which alternate
 	datadog   *datadogtest.Server
 	providers map[string]*provider // by host
 	bus       *eventbustest.Bus
@@ -49,7 +51,6 @@ type world struct {
 
 	mu       sync.Mutex
 	teams    []*team
-	keys     [2]string
 	edits    int // by hand so far
 	called   int // invocations that the steps brought so far
 	invoked  int // invocations that began so far
@@ -62,6 +63,7 @@ type world struct {
 	commits  []commit
 	results  []*publication // on the bus
 	log      bytes.Buffer
+	last     reconciliation
 	wrong    []string // what violates an invariant
 	traced   bool
 	trace    []string
@@ -69,17 +71,10 @@ type world struct {
 	hidden404 map[string]bool // ids of auth methods, of a planted bug
 }
 
-// stack is one deployment of the function.
-type stack struct {
-	prefix, namePrefix, function string
-	handlers                     []*handler.Handler // execution environments, which alternate
-	last                         reconciliation
-}
-
 // play plays a schedule, and returns which invariants it violates, and its trace where that is wanted.
 func play(t *testing.T, s schedule, b bug, traced bool) (wrong, trace []string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{schedule: s, bug: b, datadog: datadogtest.New("", ""), providers: map[string]*provider{},
+		w := &world{schedule: s, bug: b, datadog: datadogtest.New(apiKey, appKey), providers: map[string]*provider{},
 			bus: &eventbustest.Bus{}, started: time.Now(), versions: map[string]*credential{},
 			methods: map[string][]state{}, digests: map[string]bool{}, hidden404: map[string]bool{}, traced: traced}
 		for i, host := range hosts {
@@ -97,33 +92,19 @@ func play(t *testing.T, s schedule, b bug, traced bool) (wrong, trace []string) 
 }
 
 func (w *world) start() {
-	w.setKeys(0)
-	w.datadog.SetKeys(w.keys[0], w.keys[1])
-	versions, form := 0, "00000000-0000-4000-8000-%012d"
-	if w.OddIDs {
-		form = "lost=internal state=settled id=%d"
-	}
+	versions := 0
 	w.secrets = &secretstoretest.Server{Stale: w.stale, NewID: func() string {
 		versions++
-		return fmt.Sprintf(form, versions)
+		return fmt.Sprintf("00000000-0000-4000-8000-%012d", versions)
 	}}
-	arn, _ := w.secrets.Create(keysName, w.keysValue())
-	w.stacks = []*stack{{prefix: "datadog/webhooks/", function: functionARN + "sync"}}
-	if slices.ContainsFunc(w.Secrets, func(s secret) bool { return s.Stack == 1 }) {
-		w.stacks = append(w.stacks, &stack{prefix: "hooks/", function: functionARN + "second"})
-		if w.Prefix {
-			w.stacks[1].namePrefix = "second: "
-		}
-	}
-	for _, k := range w.stacks {
-		config := handler.Config{Site: "datadoghq.com", APIURL: "https://" + apiHost, APIKeySecretARN: arn,
-			AppKeySecretARN: arn, Prefix: k.prefix, NamePrefix: k.namePrefix, EventBus: "default", VerifyCredential: true,
-			Refresh: 24 * time.Hour, Region: "us-east-1", FunctionName: "sync"}
-		for range 2 {
-			k.handlers = append(k.handlers, handler.New(config, handler.Outside{Secrets: secretsManager{w.secrets, w},
-				Bus: eventBus{w}, Datadog: network{w}, Tokens: network{w}, Log: w}))
-			w.wait(time.Second)
-		}
+	arn, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
+	config := handler.Config{Site: "datadoghq.com", APIURL: "https://" + apiHost, APIKeySecretARN: arn, AppKeySecretARN: arn,
+		Prefix: prefix, EventBus: "default", VerifyCredential: true, Refresh: 24 * time.Hour, Region: "us-east-1",
+		FunctionName: "sync"}
+	for range 2 {
+		w.handlers = append(w.handlers, handler.New(config, handler.Outside{Secrets: secretsManager{w.secrets, w},
+			Bus: eventBus{w}, Datadog: network{w}, Tokens: network{w}, Log: w}))
+		w.wait(time.Second)
 	}
 }
 
@@ -173,9 +154,7 @@ func (w *world) run() {
 			return
 		}
 		w.after(schedulePause, tick)
-		for i, k := range w.stacks {
-			w.after(time.Duration(i)*1234*time.Microsecond, func() { w.lambda(reconcileOf(k), delivery{}) })
-		}
+		w.lambda(reconcileCall, delivery{})
 	}
 	w.after(schedulePause, tick)
 	for i, s := range w.Secrets {
@@ -212,7 +191,7 @@ func (w *world) run() {
 // repairs that.
 func (w *world) hidden(x *team) bool {
 	r, moved := w.record(x), x.current[len(x.current)-1].since
-	recorded := r["state"] != "pushed" && r["version"] == versionKey(x.now().id())
+	recorded := r["state"] != "pushed" && r["version"] == x.now().id()
 	return recorded && moved.After(r.time("at")) && moved.Before(r.time("at").Add(6*time.Second))
 }
 
@@ -248,33 +227,24 @@ func (w *world) do(s step, x *team) {
 		}
 	case stage, rotate, foreign:
 		w.rotation(s, x)
-	case keys:
-		w.rotateKeys(s.For)
 	case edit, remove, rename, redirect:
 		w.inUI(s.Do, x)
 	case cloudTrail:
-		w.invokeLater(call{x.stack, "event", fmt.Sprintf(`{"id":"trail","source":"aws.secretsmanager",
+		w.invokeLater(call{"event", fmt.Sprintf(`{"id":"trail","source":"aws.secretsmanager",
 			"detail-type":"AWS Service Event via CloudTrail","time":%q,"resources":[],"detail":{
 			"eventName":"RotationSucceeded","additionalEventData":{"SecretId":%q}}}`,
 			now.Format(time.RFC3339), x.arn), x, now}, s.Call)
 	case direct:
 		payload := fmt.Sprintf(`{"action":"sync","secretId":%q}`, x.secretName())
-		w.invokeLater(call{stack: x.stack, kind: "direct", payload: payload, team: x}, s.Call)
-	case http:
-		payload := fmt.Sprintf(`{"version":"2.0","routeKey":"POST /sync","headers":{},"body":%q,"requestContext":{
-			"requestId":"http","timeEpoch":%d,"authorizer":{"iam":{}},"http":{"method":"POST"}}}`,
-			fmt.Sprintf(`{"secretId":%q}`, x.secretName()), time.Now().UnixMilli())
-		w.invokeLater(call{stack: x.stack, kind: "http", payload: payload, team: x}, s.Call)
+		w.invokeLater(call{kind: "direct", payload: payload, team: x}, s.Call)
 	case reconcile:
-		w.invokeLater(reconcileOf(x.stack), s.Call)
+		w.invokeLater(reconcileCall, s.Call)
 	default:
 		w.faults = append(w.faults, activeFault{s, time.Now().Add(s.For)})
 	}
 }
 
-func reconcileOf(k *stack) call {
-	return call{stack: k, kind: "reconcile", payload: `{"action":"reconcile"}`}
-}
+var reconcileCall = call{kind: "reconcile", payload: `{"action":"reconcile"}`}
 
 // moved is AWSCURRENT, to v. What EventBridge delivers of it, and when, is in the schedule.
 func (w *world) moved(v *credential, deliveries []delivery) {
@@ -286,40 +256,13 @@ func (w *world) moved(v *credential, deliveries []delivery) {
 		"resources":[%q],"detail":{"name":%q,"labelUpdated":"AWSCURRENT","versionId":%q}}`,
 		at.Format(time.RFC3339), x.arn, x.secretName(), v.id())
 	for _, d := range deliveries {
-		w.invokeLater(call{x.stack, "event", event, x, at}, d)
+		w.invokeLater(call{"event", event, x, at}, d)
 	}
-}
-
-func (w *world) setKeys(n int) {
-	w.keys = [2]string{fmt.Sprintf("%sapi-key-%d", canary, n), fmt.Sprintf("%sapp-key-%d", canary, n)}
-}
-
-func (w *world) keysValue() string {
-	return fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, w.keys[0], w.keys[1])
-}
-
-// rotateKeys: Datadog and the secrets change at times that differ by gap.
-func (w *world) rotateKeys(gap time.Duration) {
-	w.edits++
-	w.setKeys(w.edits)
-	keys, value := w.keys, w.keysValue()
-	first, then := func() { w.datadog.SetKeys(keys[0], keys[1]) }, func() { w.secrets.Put(keysName, value) }
-	if w.edits%2 == 0 {
-		first, then = then, first
-	}
-	first()
-	w.after(gap, func() {
-		if !w.healed {
-			then()
-		}
-	})
 }
 
 // heal ends every fault, and has the operator do what the function's errors ask for.
 func (w *world) heal() {
 	w.faults, w.healed = nil, true
-	w.datadog.SetKeys(w.keys[0], w.keys[1])
-	w.secrets.Put(keysName, w.keysValue())
 	for _, x := range w.teams {
 		if m, ok := w.datadog.Get(x.method); ok && x.kind.partial() && x.edited {
 			m.AccessTokenURL = tokenURL(x.provider)
@@ -358,9 +301,9 @@ func (w *world) invoke(c call, d delivery, attempt int) bool {
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), invocationKey{}, inv), 120*time.Second)
 	defer cancel()
 	inv.vanish = func() { inv.dead = true; cancel() }
-	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: inv.id, InvokedFunctionArn: c.function})
+	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: inv.id, InvokedFunctionArn: functionARN})
 	w.tracef("%s starts", inv.id)
-	h := handle(c.handlers[w.invoked%2].Handle)
+	h := handle(w.handlers[w.invoked%2].Handle)
 	if next := h; w.bug.handle != nil {
 		h = func(ctx context.Context, payload json.RawMessage) (any, error) {
 			return w.bug.handle(w, ctx, payload, next)

@@ -1,0 +1,209 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"datadog-webhook-auth-sync/handler"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
+	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/report"
+	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
+	"datadog-webhook-auth-sync/handler/standin"
+)
+
+// Datadog and the identity provider may send back what they were sent. inWorld looks for it in all that the function says.
+func TestEchoes(t *testing.T) {
+	elsewhere := map[string][]string{"Location": {"https://elsewhere.example.com/"}}
+	answers := []datadogtest.Fault{{Status: 302, Header: elsewhere}, {Status: 307, Header: elsewhere},
+		{Status: 200, Body: "<html>"}, {Status: 201, Body: "<html>"}, {Cut: true},
+		{Status: 400, Body: `{"error":"invalid_client","error_description":"you sent `},
+		{Status: 400, Body: `{"errors":["you sent `}}
+	for _, status := range []int{400, 401, 403, 404, 409, 418, 429, 500} {
+		answers = append(answers, datadogtest.Fault{Status: status})
+	}
+	for _, answer := range answers {
+		answer.Echo = true
+		for who, fail := range map[string]func(w *world){
+			"Datadog":            func(w *world) { w.datadog.Fail(answer) },
+			"the token endpoint": func(w *world) { w.tokens.Fail(answer) },
+		} {
+			subtest(t, fmt.Sprintf("%s answers %d %s", who, answer.Status, answer.Body), func(t *testing.T, w *world) {
+				w.create()
+				fail(w)
+				_, _ = w.sync(secretName)
+				w.http(w.sample("http-api-sync.json"))
+				if answer := w.reconcile(); answer.Outcomes[report.Created] > 0 {
+					t.Errorf("answer: %+v", answer)
+				}
+			})
+		}
+	}
+}
+
+// Datadog's answers may quote the client secret, cut short or in two.
+func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
+	for name, body := range map[string]func(secret string) string{
+		"cut short": func(s string) string { return fmt.Sprintf(`{"errors":["client_secret %q..."]}`, s[:len(s)-4]) },
+		"in two":    func(s string) string { return fmt.Sprintf(`{"errors":[%q,%q]}`, s[:10], s[10:]) },
+	} {
+		subtest(t, name, func(t *testing.T, w *world) {
+			secret := secretIn(w.create())
+			w.datadog.Fail(datadogtest.Fault{Method: "POST", Status: 400, Body: body(secret)})
+			_, err := w.sync(secretName)
+			if err == nil || strings.Contains(err.Error()+w.log.String(), secret[:8]) {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
+// An auth method that somebody named after a secret value fails no run, and its name is said nowhere.
+func TestAnAnswerThatRepeatsASecretValue(t *testing.T) {
+	for _, key := range []bool{true, false} {
+		subtest(t, fmt.Sprintf("of a key: %t", key), func(t *testing.T, w *world) {
+			value := w.create()
+			w.datadogHolds("copy of "+map[bool]string{true: apiKey, false: secretIn(value)}[key], "another-client")
+			if answer := w.reconcile(); answer.Error != nil || answer.Outcomes[report.Created] != 1 {
+				t.Errorf("answer: %+v", answer)
+			}
+			if key {
+				w.mustInvoke(dryRunAll, "") // lists what no secret manages
+			}
+			w.put("second")
+			w.interceptDatadog(func(r *http.Request, sent []byte) *http.Response {
+				if r.Method != "PATCH" {
+					return nil
+				}
+				return response(r, 200, fmt.Sprintf(`{"data":{"id":%q,"attributes":{"name":%q},`+
+					`"type":"webhooks-auth-method-oauth2-client-credentials"}}`, path.Base(r.URL.Path), sent))
+			})
+			if res := w.mustSync(); res.Outcome != report.Updated {
+				t.Errorf("%s", res.Outcome)
+			}
+		})
+	}
+}
+
+// What others write begins no line of its own in the log.
+func TestNothingInjectsALine(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const forged = "a\n{\"msg\":\"sync\",\"outcome\":\"updated\"}"
+		w.create()
+		w.datadogHolds(forged, "payments-client")
+		_, _ = w.sync(secretName)
+		text, _ := json.Marshal(forged)
+		for _, payload := range []string{`{"Step":%s,"SecretId":%[1]s,"ClientRequestToken":%[1]s}`,
+			`{"action":"sync","secretId":%s}`} {
+			_, _ = w.invoke(fmt.Sprintf(payload, text))
+		}
+		for line := range strings.Lines(w.log.String()) {
+			var fields map[string]any
+			if json.Unmarshal([]byte(line), &fields) != nil || fields["outcome"] == "updated" {
+				t.Errorf("line: %s", line)
+			}
+		}
+	})
+}
+
+// onAWS wires the function as in Lambda, with an endpoint of AWS that answers as told, and returns what goes to the
+// standard logger and to the standard error.
+func onAWS(t *testing.T, aws http.Handler) (handler.Outside, func() string) {
+	server := httptest.NewServer(aws)
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id",
+		"AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": sessionToken, "AWS_MAX_ATTEMPTS": "1"} {
+		t.Setenv(name, value)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, logger := os.Stderr, log.Writer()
+	os.Stderr = file
+	log.SetOutput(file)
+	t.Cleanup(func() {
+		os.Stderr = stderr
+		log.SetOutput(logger)
+		file.Close()
+	})
+	outside, err := handler.OnAWS(context.Background(), handler.Config{Region: "us-east-1"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return outside, func() string {
+		text, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+}
+
+// The AWS SDK quotes an answer that it cannot read, and AWS itself quotes the request whose signature is wrong.
+func TestNothingThatAWSAnswersIsQuoted(t *testing.T) {
+	const value, rotation = "canary-of-the-client-secret", "canary-of-the-rotation-token"
+	ctx := context.Background()
+	for what, text := range map[string]string{"the client secret": value, "the rotation token": rotation,
+		"the session token": sessionToken} {
+		for place, answer := range standin.Garbled(text) {
+			t.Run(what+" "+place, func(t *testing.T) {
+				outside, stderr := onAWS(t, standin.Raw(answer))
+				output := &buffer{}
+				store := secretstore.New(outside.Secrets, "us-east-1", "datadoghq.com", "", time.Now)
+				bus := eventbus.New(outside.Bus, "default")
+				_, read := store.Current(ctx, secretName)
+				const token = "0f5e4d3c-2b1a-4c9d-8e7f-6a5b4c3d2e1f"
+				put := store.PutPending(ctx, secretName, token, sensitive.New(rotation), sensitive.New(value))
+				publish := bus.Publish(ctx, eventbus.Event{DetailType: "x", Detail: []byte("{}"), Time: time.Now()})
+				for _, err := range []error{read, put, publish} {
+					if err != nil {
+						slog.New(slog.NewJSONHandler(output, nil)).Error("failed", "error", err)
+					}
+					for ; err != nil; err = errors.Unwrap(err) {
+						fmt.Fprintf(output, "%v %+v %#v\n", err, err, err)
+					}
+				}
+				if all := output.String() + stderr(); sensitive.New(text).In(all) {
+					t.Errorf("output:\n%s", strings.ReplaceAll(all, text, "***"))
+				}
+			})
+		}
+	}
+}
+
+func TestTheStandardLoggerTellsNoBytes(t *testing.T) {
+	const key = "canary-of-the-api-key"
+	outside, stderr := onAWS(t, http.NotFoundHandler())
+	server := httptest.NewServer(standin.Raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + key))
+	defer server.Close()
+	r, _ := http.NewRequest("GET", server.URL, nil)
+	resp, err := outside.Datadog.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	for stderr() == "" {
+		time.Sleep(time.Millisecond)
+	}
+	log.Print(`another line, with "quotes"`)
+	lines := strings.Split(strings.TrimSpace(stderr()), "\n")
+	if len(lines) != 2 || !strings.HasSuffix(lines[0], "Unsolicited response received on idle HTTP channel") ||
+		!strings.HasSuffix(lines[1], `another line, with "quotes"`) {
+		t.Errorf("the log says %q", lines)
+	}
+}

@@ -348,6 +348,15 @@ func TestABrownOutPushesNothingThatWasRefused(t *testing.T) {
 			t.Errorf("calls: %v", w.calls())
 		}
 	})
+	subtest(t, "accepted since, it is", func(t *testing.T, w *world) {
+		w.createSettled()
+		second := w.putRejected("second")
+		w.mustInvoke(directSync, fault.CredentialRejected)
+		w.tokens.Allow("payments-client", secretIn(second))
+		w.mustSync()
+		w.tokens.Fail(unavailable)
+		w.mustSync()
+	})
 }
 
 // The record says nothing that was not published.

@@ -59,7 +59,8 @@ _subscribers() { # _subscribers NAME TOPIC-ARN: who is subscribed; fails if nobo
   local all
   all=$(aws sns list-subscriptions-by-topic --topic-arn "$2" --output json) || return
   jq -r --arg name "$1" '.Subscriptions[] |
-    "\($name): \(.Endpoint)" + if .SubscriptionArn == "PendingConfirmation" then ", not confirmed" else "" end' <<<"$all"
+    (if .SubscriptionArn == "PendingConfirmation" then ", not confirmed" else "" end) as $but |
+    "\($name): \(.Endpoint)\($but)"' <<<"$all"
   jq -e '.Subscriptions | any(.SubscriptionArn != "PendingConfirmation")' <<<"$all" >/dev/null ||
     { echo "$1: NOBODY IS NOTIFIED" && return 1; }
 }

@@ -189,8 +189,8 @@ func alarms(t testing.TB, reconciles bool) map[string]alarm {
 	return all
 }
 
-// ringsAfter says when the alarm first notifies after a time: CloudWatch looks every minute, or every hour at periods of
-// hours, at the periods that have ended.
+// ringsAfter says when the alarm first notifies after a time. CloudWatch looks at the periods that have ended, every
+// minute, or every hour where these last hours.
 func (a alarm) ringsAfter(loss time.Time, minutes map[int64][]float64) (at time.Time, rings bool) {
 	state, step := "INSUFFICIENT_DATA", int64(1)
 	if a.period >= 60 {

@@ -19,8 +19,8 @@ import (
 
 const otherName = "datadog/webhooks/other"
 
-// TestSilence plays each way to lose an alert that docs/operations.md lists, for hours or days: what its row says is heard,
-// after the time that it says, and nothing else is.
+// TestSilence plays each way to lose an alert that docs/operations.md lists, for hours or days. What its row says is
+// heard after the time that it says, and nothing else is.
 func TestSilence(t *testing.T) {
 	reject := func(w *account) { w.putRejected("second") }
 	losses := map[string]struct {
@@ -100,7 +100,12 @@ func TestSilence(t *testing.T) {
 		"no reconcile has ever succeeded since the deployment": {config: func(w *world) {
 			w.datadog.Fail(datadogtest.Fault{Status: 403})
 		}},
-		"nobody is subscribed, or has confirmed": {lose: func(w *account) { w.subscription = "PendingConfirmation" }},
+		"nobody is subscribed, or has confirmed": {lose: func(w *account) {
+			if !w.checkStack() {
+				w.t.Error("check_stack fails while all is well")
+			}
+			w.subscription = "PendingConfirmation"
+		}},
 		"`Enabled=false`": {lose: func(w *account) {
 			w.schedule, w.secrets.OnLabel = "DISABLED", nil
 			w.rotate()
@@ -183,7 +188,8 @@ const (
 	eventDelay     = 10 * time.Minute
 )
 
-// within has the least and the most that each text of the table's last column stands for. CloudWatch looks once a minute.
+// within has the least and the most that each text of the table's last column stands for. CloudWatch looks once a
+// minute.
 var within = map[string][2]time.Duration{
 	"a minute":               {0, 70 * time.Second},
 	"3 minutes":              {3 * time.Minute, 4*time.Minute + 10*time.Second},

@@ -3,13 +3,11 @@ package handler_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
-	"datadog-webhook-auth-sync/handler/report"
 )
 
 // withoutKeys gives the function its role's identity in place of keys.
@@ -40,22 +38,6 @@ func TestWithoutKeys(t *testing.T) {
 		w.mustInvoke(directSync, fault.DatadogUnauthorized)
 		if n := w.exchangesForTokens(); n != 2 {
 			t.Errorf("%d exchanges", n)
-		}
-	}, withoutKeys)
-}
-
-// A token that ends in the middle of a reconcile is renewed once, and nothing fails.
-func TestTokenEndsInAReconcile(t *testing.T) {
-	const n = 500
-	inWorld(t, func(t *testing.T, w *world) {
-		for i := range n {
-			w.secrets.Create(nameOf(i), w.numbered(i, "first"))
-		}
-		w.datadog.Latency = 20 * time.Millisecond
-		time.AfterFunc(5*time.Second, w.datadog.EndTokens)
-		answer := w.reconcile()
-		if answer.Outcomes[report.Created] != n || answer.Error != nil || w.exchangesForTokens() != 2 {
-			t.Errorf("%v, %v, %d exchanges", answer.Outcomes, answer.Error, w.exchangesForTokens())
 		}
 	}, withoutKeys)
 }

@@ -52,6 +52,11 @@ func TestStatusFollowsASecret(t *testing.T) {
 			if got := all.Secrets[0]; got.State != state || !slices.Equal(reasons, got.Reasons) {
 				t.Fatalf("status: %+v; want %s, %v", got, state, reasons)
 			}
+			for _, s := range []fleet.State{fleet.InSync, fleet.IsSettling, fleet.OutOfSync} {
+				if page := w.status(`{"state":"` + string(s) + `"}`).Secrets; (len(page) == 1) != (s == state) {
+					t.Errorf("those in state %s: %+v", s, page)
+				}
+			}
 			return all.Secrets[0]
 		}
 		mustBe(fleet.OutOfSync, fleet.NeverSynced)
@@ -88,33 +93,6 @@ func TestStatusFollowsASecret(t *testing.T) {
 }
 
 const listingKept = 10 * time.Second
-
-func TestStatusByState(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.secrets.Create(nameOf(0), w.numbered(0, "first"))
-		w.reconcile()
-		w.tokens.Fail(unavailable)
-		w.reconcileFor(15 * time.Minute)
-		w.tokens.ClearFaults()
-		w.secrets.Create(nameOf(1), w.numbered(1, "first"))
-		w.reconcile()
-		w.secrets.Create(nameOf(2), "{}")
-		time.Sleep(listingKept)
-		got := map[string][]fleet.Reason{}
-		for _, state := range []fleet.State{fleet.InSync, fleet.IsSettling, fleet.OutOfSync} {
-			page := w.status(`{"state":"` + string(state) + `"}`).Secrets
-			if len(page) != 1 {
-				t.Fatalf("%s: %+v", state, page)
-			}
-			got[page[0].Secret.Name] = page[0].Reasons
-		}
-		want := map[string][]fleet.Reason{nameOf(0): {fleet.NotVerified}, nameOf(1): {fleet.Settling},
-			nameOf(2): {fleet.NeverSynced}}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("reasons (-want +got):\n%s", diff)
-		}
-	})
-}
 
 func TestStatusInPages(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -28,23 +28,6 @@ func TestRegressions(t *testing.T) {
 			{Do: put, Deliveries: late("PATCH", 7*minute)},
 			{Do: rollback, Back: 1, After: 10 * second, Deliveries: unread},
 		}}},
-		{"away and back just before a reconcile", schedule{Warm: true, Secrets: whole, Steps: []step{
-			{Do: put, After: 13*minute + 50*second, Deliveries: late("PATCH", 7*minute)},
-			{Do: rollback, Back: 1, After: second, Deliveries: unread},
-		}}},
-		{"away and back within the grace of a settled record", schedule{Secrets: whole, Steps: []step{
-			{Do: put, Ahead: 1, After: 2 * second, Deliveries: late("PATCH", 7*minute)},
-			{Do: rollback, Back: 1, After: 500 * ms, Deliveries: unread},
-		}}},
-		{"a young secret is not there for a moment, after its first push", schedule{Seed: 2, Secrets: whole, Steps: []step{
-			{Do: put, After: 300 * ms, Deliveries: []delivery{{After: minute}}},
-			{Do: staleLabels, After: 300 * ms, For: 200 * ms, Rate: 100},
-		}}},
-		{"away and back as a reconcile settles", schedule{Secrets: whole, Steps: []step{
-			{Do: rollback, Back: 1, After: 134 * ms, Deliveries: once},
-			{Do: put, After: 15 * minute, Deliveries: []delivery{{Kill: &kill{Op: "PATCH", Late: 2 * minute}}}},
-			{Do: rollback, Back: 1, Deliveries: once},
-		}}},
 		{"away and back in the seconds that labels are stale", schedule{Warm: true, Secrets: whole, Steps: []step{
 			{Do: put, After: 2 * ms, Deliveries: append(late("PATCH", 2*minute), delivery{})},
 			{Do: staleLabels, After: 3 * ms, For: 5 * second, Rate: 100},
@@ -57,14 +40,6 @@ func TestRegressions(t *testing.T) {
 			{Do: staleLabels, After: 30 * ms, For: 3 * second, Rate: 100},
 			{Do: failTokens, After: 500 * ms, For: 2 * second, Rate: 100},
 		}}},
-		{"an event's secret is seen, and then is not there for a moment", schedule{Seed: 1, Secrets: whole, Steps: []step{
-			{Do: staleLabels, After: 1207 * ms, For: 2 * second, Rate: 100},
-			{Do: put, Deliveries: []delivery{{After: 6 * ms}}},
-		}}},
-		{"what was recorded and not published is settled while the provider is down", schedule{
-			Secrets: of(secret{Kind: full, Deliveries: late("TagResource", 0)}),
-			Steps:   []step{{Do: failTokens, Ahead: 1, For: second, Rate: 100}},
-		}},
 		{"a lost POST among secrets of one client", schedule{Secrets: of(secret{Kind: full}, secret{Kind: full, Client: 1},
 			secret{Kind: full, Client: 1}), Steps: []step{{Do: loseAnswers, Ahead: 1, For: second, Rate: 100}}}},
 	} {

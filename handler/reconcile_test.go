@@ -333,11 +333,14 @@ func TestSecretsThatDatadogRefusesStopNoRun(t *testing.T) {
 				w.createManySettled(all)
 				for i := range all {
 					if i < n {
-						w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Path: w.methodPath(nameOf(i))})
+						w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Path: w.methodPath(nameOf(i)),
+							Delay: 2 * time.Second}) // so that others are written before
 					}
 					w.secrets.Put(nameOf(i), w.numbered(i, "second"))
 				}
-				w.reconcile()
+				if answer := w.reconcile(); answer.Error != nil || len(answer.Failures) != n {
+					t.Errorf("answer: %+v", answer)
+				}
 				w.mustBeSynced(n, all)
 				w.reconcileFor(3 * time.Hour)
 				told, want := map[string]int{}, map[string]int{}
@@ -357,8 +360,8 @@ func TestSecretsThatDatadogRefusesStopNoRun(t *testing.T) {
 	}
 }
 
-// A reconcile counts what it found itself, recorded or not. A page neither ends nor begins because a secret could not be
-// read. What is lost after the list was read is counted by the next one: the page looks further back than a minute.
+// A reconcile counts what it found itself, recorded or not. A page neither ends nor begins because a secret could not
+// be read. What is lost after the list was read is counted by the next one: the page looks further back than a minute.
 func TestWhatAReconcileCounts(t *testing.T) {
 	type counts struct{ Secrets, Failing, AtRisk int }
 	lose := func(w *world) {

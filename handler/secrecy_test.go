@@ -26,7 +26,8 @@ import (
 	"datadog-webhook-auth-sync/handler/standin"
 )
 
-// Datadog and the identity provider may send back what they were sent. inWorld looks for it in all that the function says.
+// Datadog and the identity provider may send back what they were sent. inWorld looks for it in all that the function
+// says.
 func TestEchoes(t *testing.T) {
 	elsewhere := map[string][]string{"Location": {"https://elsewhere.example.com/"}}
 	answers := []datadogtest.Fault{{Status: 302, Header: elsewhere}, {Status: 307, Header: elsewhere},

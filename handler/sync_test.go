@@ -107,7 +107,7 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 			conflict(w)
 			time.AfterFunc(time.Millisecond, w.purge)
 		}, fault.SecretsUnavailable},
-		{"another replica is behind after a conflict", func(w *world, _ string) { // and is no reason to write an older version
+		{"another replica is behind after a conflict", func(w *world, _ string) { // no reason to write an older one
 			conflict(w)
 			put := time.Now()
 			time.Sleep(2 * time.Second)

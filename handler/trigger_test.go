@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 )
@@ -240,7 +241,9 @@ func TestHowFailuresEnd(t *testing.T) {
 		}},
 		{"Datadog refuses", fault.DatadogRejected, false, func(w *world) { w.datadog.Fail(refusing("POST", 400)) }},
 		{"Datadog is down", fault.DatadogUnavailable, true, func(w *world) { w.datadog.Fail(refusing("", 500)) }},
-		{"Datadog answers HTML", fault.DatadogUnavailable, true, func(w *world) { w.datadog.Fail(saying(200, "<html>")) }},
+		{"Datadog answers HTML", fault.DatadogUnavailable, true, func(w *world) {
+			w.datadog.Fail(datadogtest.Fault{Status: 200, Body: "<html>"})
+		}},
 		{"Datadog throttles", fault.DatadogThrottled, true, func(w *world) { w.datadog.Fail(refusing("", 429)) }},
 		{"refused keys", fault.DatadogUnauthorized, true, func(w *world) { w.datadog.SetKeys("another", "another") }},
 		{"Secrets Manager throttles", fault.SecretsUnavailable, true, func(w *world) {
@@ -353,8 +356,10 @@ func TestDryRunWritesNothing(t *testing.T) {
 		mustPlan := func(want *report.Plan) {
 			t.Helper()
 			methods, events, tags := w.datadog.AuthMethods(), len(w.published()), w.secrets.Tags(secretName)
+			w.resetCalls()
 			var res report.Result
 			text := w.mustInvoke(dryRun, "")
+			w.wantCalls("a dry run", map[string]int{"GetSecretValue": 1, "DescribeSecret": 1, "token": 1, "list": 1})
 			if json.Unmarshal([]byte(text), &res) != nil || res.Outcome != report.Planned || res.Verification != "accepted" {
 				t.Errorf("answer: %s", text)
 			}

@@ -79,6 +79,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world), options ...func(*w
 		w.start()
 		test(t, w)
 		time.Sleep(time.Minute) // for what comes late
+		synctest.Wait()
 		w.mustBehave()
 	})
 }
@@ -579,10 +580,6 @@ func denied(int, []types.PutEventsRequestEntry) eventbustest.Answer {
 
 func refusing(method string, status int) datadogtest.Fault {
 	return datadogtest.Fault{Method: method, Status: status, Echo: true}
-}
-
-func saying(status int, body string) datadogtest.Fault {
-	return datadogtest.Fault{Status: status, Body: body, Echo: true}
 }
 
 // datadogHolds makes an auth method in Datadog's UI.

@@ -96,8 +96,10 @@ func TestWhichAuthMethodIsWritten(t *testing.T) {
 		{"none for a client secret alone", prepare{alone}, "secret_invalid"},
 		{"none that is rejected", prepare{noScopes}, "credential_rejected, retryable"},
 		{"none without a verdict", prepare{noVerdict}, "credential_rejected, retryable"},
-		{"none whose token host does not exist", prepare{stating("access_token_url=https://nowhere.example.com")}, "credential_rejected, retryable"},
-		{"none whose token endpoint is private", prepare{stating("access_token_url=https://10.0.0.1/token")}, "secret_invalid"},
+		{"none whose token host does not exist",
+			prepare{stating("access_token_url=https://nowhere.example.com")}, "credential_rejected, retryable"},
+		{"none whose token endpoint is private",
+			prepare{stating("access_token_url=https://10.0.0.1/token")}, "secret_invalid"},
 		{"none beside another of its client", prepare{holds("another", "payments-client")}, "auth_method_mismatch"},
 		{"a new one beside another, where it states a name",
 			prepare{holds("another", "payments-client"), stating("name=payments")}, "created, accepted"},
@@ -114,7 +116,8 @@ func TestWhichAuthMethodIsWritten(t *testing.T) {
 		{"what a tag names, for a client secret alone", prepare{tag, alone}, "adopted, accepted"},
 		{"what a tag names, of another client", prepare{tagged("another")}, "adopted, accepted"},
 		{"what a tag names, with verification off", prepare{tag, verificationOff}, "adopted, off"},
-		{"not one that is gone, though recorded", prepare{func(w *world) { w.setRecord("id=" + gone) }}, "auth_method_not_found"},
+		{"not one that is gone, though recorded",
+			prepare{func(w *world) { w.setRecord("id=" + gone) }}, "auth_method_not_found"},
 		{"one that only GET shows", prepare{tag, func(w *world) {
 			w.datadog.Fail(datadogtest.Fault{Path: datadogtest.ListPath, Body: noMethods})
 		}}, "adopted, accepted"},
@@ -128,14 +131,17 @@ func TestWhichAuthMethodIsWritten(t *testing.T) {
 		{"not its own, one style refused, no verdict on the next", prepare{tag, func(w *world) {
 			w.tokens.Fail(tokentest.Fault{Status: 401, Body: `{"error":"invalid_client"}`, Times: 1})
 		}, noVerdict}, "credential_rejected, retryable"},
-		{"not its own at another URL, without a verdict", prepare{tag, elsewhere, noVerdict}, "credential_rejected, retryable"},
-		{"its own, verified with what Datadog has", prepare{tag, noScopes, stating("scope", "audience")}, "adopted, accepted"},
+		{"not its own at another URL, without a verdict",
+			prepare{tag, elsewhere, noVerdict}, "credential_rejected, retryable"},
+		{"its own, verified with what Datadog has",
+			prepare{tag, noScopes, stating("scope", "audience")}, "adopted, accepted"},
 
 		{"the one that it pins", prepare{pinning("payments-client")}, "adopted, accepted"},
 		{"the one that a client secret pins",
 			prepare{pinning("payments-client", "client_id", "access_token_url", "scope", "audience")}, "adopted, accepted"},
 		{"not a pinned one of another client", prepare{pinning("victim")}, "auth_method_mismatch"},
-		{"not a pinned one that rejects it", prepare{pinning("victim", "client_id", "access_token_url")}, "auth_method_mismatch, retryable"},
+		{"not a pinned one that rejects it",
+			prepare{pinning("victim", "client_id", "access_token_url")}, "auth_method_mismatch, retryable"},
 		{"not a pinned one that is gone", prepare{stating("auth_method_id=" + gone)}, "auth_method_not_found"},
 
 		{"a new one, with keys that were rotated", prepare{func(w *world) {

@@ -87,7 +87,7 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	e, last, old := fault.From(all.last().err), all.last(), all.lastRead()
 	next := old.Record
 	w := all.lastWrite()
-	if w != nil {
+	if w != nil && !next.At.After(w.record.At) { // another invocation wrote later
 		next = recordAfter(w, old, "", false, now)
 		if all.onboarded() {
 			next = next.Unpublished()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
-	record       secretstore.Record            // the secret's or, where this sync wrote, of that write: its tag comes last
+	record       secretstore.Record            // on the secret; once this sync wrote, of that write, which is not there yet
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -36,7 +35,8 @@ func (snap snapshot) lookUp() string {
 // goneAfter is the age of a record from which Datadog must show the auth method that it names.
 const goneAfter = 10 * time.Minute
 
-// gone reports whether the recorded auth method does not exist: the listing lacks it, and a Get answered 404.
+// gone reports whether the recorded auth method does not exist: the listing lacks it, a Get answered 404, and the record
+// is at least 10 minutes old.
 func (snap snapshot) gone() bool {
 	_, exists := snap.methods[snap.record.ID]
 	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.lookUp() == snap.record.ID
@@ -52,7 +52,7 @@ func (snap snapshot) movedIn(look secretstore.Secret) bool {
 // overtakenIn reports whether a later look shows that another invocation wrote after the secret was read, or found that
 // what was lost is not.
 func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
-	was, is := snap.record, look.Record
+	was, is := snap.secret.Record, look.Record
 	wrote := was.ID != is.ID || was.Version != is.Version || was.Digest != is.Digest || !was.At.Equal(is.At)
 	found := was.State == secretstore.Lost && is.State != secretstore.Lost
 	return snap.secret.ARN != "" && (wrote || found)
@@ -61,7 +61,7 @@ func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
 // snapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states all
 // that a token request takes, that runs beside the listing.
 func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (snap snapshot, err error) {
-	snap.at, snap.shared = s.Now(), req.Shared
+	snap.at = s.Now()
 	if err := s.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
 		return snap, err
 	}
@@ -72,11 +72,15 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 
 	var value secretstore.Value
 	snap.secret, value, err = s.read(ctx, req, earlier)
+	if snap.secret.ARN == "" {
+		snap.secret = earlier.lastRead()
+	}
 	snap.version, snap.record = value.VersionID, snap.secret.Record
-	if w := earlier.lastWrite(); w != nil {
+	if w := earlier.lastWrite(); w != nil && !snap.record.At.After(w.record.At) {
 		snap.record = w.record
 		snap.record.Refused = snap.secret.Record.Refused
 	}
+	snap.shared = req.Shared != nil && req.Shared(snap.secret)
 	switch {
 	case err == nil && snap.version == "":
 		snap.skip = snap.secret.SkipReason()
@@ -94,15 +98,16 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 	return snap, cmp.Or(err, s.addMethods(ctx, &snap, req.Listing))
 }
 
-// read reads the secret; with an error, what of it could be read. An event does not count once a look showed what came
-// after it.
+// read reads the secret; with an error, what of it could be read. It waits for what the event or a later look showed.
 func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
 	if req.secret != nil {
 		return *req.secret, req.value, nil
 	}
 	event := req.Event
-	if slices.ContainsFunc(earlier, func(r round) bool { return r.look != nil }) {
-		event = secretstore.Event{}
+	for _, r := range earlier {
+		if r.look != nil {
+			event = secretstore.Event{Time: r.look.LastChanged, VersionID: r.look.Labelled(secretstore.Current)}
+		}
 	}
 	secret, value, err := s.Secrets.Read(ctx, req.SecretID, event)
 	if len(earlier) > 0 && fault.Is(err, fault.SecretNotFound) {

@@ -66,7 +66,7 @@ type Request struct {
 	// Of a Reconcile only: the listing that its syncs share; whether another secret records the same auth method; and
 	// whether a failure is the run's, which is then neither published nor recorded.
 	Listing *datadog.Listing
-	Shared  bool
+	Shared  func(secretstore.Secret) bool
 	Owns    func(*fault.Error) bool
 
 	// Of Verify only: what to read in place of AWSCURRENT.
@@ -176,7 +176,7 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 		r.again = true
 		return r
 	case r.surprise != nil:
-		r.err = fault.New(fault.DatadogUnavailable, "Datadog did not match its own list in %d attempts", maxRounds).
+		r.err = fault.New(fault.DatadogUnavailable, "Datadog did not match its list, or did not answer, in %d rounds", maxRounds).
 			Because(r.surprise)
 	case !fault.Counts(r.err):
 		return r
@@ -189,6 +189,9 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 	defer cancel()
 	look, err := s.Secrets.Describe(looking, cmp.Or(append(earlier, r).lastRead().ARN, req.SecretID))
 	if err != nil {
+		if r.held.Outcome == tokencheck.Rejected && r.snapshot.record.State != secretstore.Lost {
+			r.held.Outcome = tokencheck.Inconclusive // another invocation may have written meanwhile
+		}
 		if r.err == nil {
 			r.err = fault.New(fault.SecretsUnavailable,
 				"whether AWSCURRENT moved during the write could not be seen").Because(err)
@@ -196,14 +199,11 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 		return r
 	}
 	r.look = &look
-	moved := r.snapshot.movedIn(look)                                                       // 2
-	overtaken := r.err != nil && earlier.lastWrite() == nil && r.snapshot.overtakenIn(look) // 3
+	moved := r.snapshot.movedIn(look)                         // 2
+	overtaken := r.err != nil && r.snapshot.overtakenIn(look) // 3
 	r.again = !last && (moved || overtaken)
 	if last && moved {
-		r.err = fault.New(fault.SecretsUnavailable, "AWSCURRENT moved in each of %d rounds", maxRounds)
-	}
-	if last && overtaken && r.held.Outcome != "" {
-		r.held.Outcome = tokencheck.Inconclusive
+		r.err = fault.New(fault.SecretsUnavailable, "AWSCURRENT moved again after %d rounds", maxRounds)
 	}
 	return r
 }

@@ -36,7 +36,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 		v = s.check(ctx, version, request, knownStyle(record, p.before, request))
 	}
 	refused := v.Refused || record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
-		return r.verification.version == version && r.verification.Refused
+		return r.verification.version == version && r.verification.Refused || r.held.version == version && r.held.Refused
 	})
 	switch {
 	case v.Outcome == tokencheck.Accepted: // 1

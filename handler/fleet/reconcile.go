@@ -194,7 +194,7 @@ func (r *run) sync(ctx context.Context, i *item) {
 		}
 	}
 	req := r.req
-	req.SecretID, req.Shared = i.secret.ARN, r.shared(i.secret)
+	req.SecretID, req.Shared = i.secret.ARN, r.shared
 	req.Owns = func(e *fault.Error) bool {
 		i.left = r.owns(e)
 		return i.left
@@ -222,6 +222,9 @@ func (i *item) isRepair(now time.Time) bool {
 func (i *item) after(res report.Result) {
 	if res.Record != nil {
 		i.secret.Record = *res.Record
+	}
+	if res.Error == nil { // AWSCURRENT may have moved during the sync
+		i.secret.Labels = map[string][]string{res.Secret.VersionID: {secretstore.Current}}
 	}
 	i.losing = res.Losing()
 	unrecorded := res.RecordFailed || res.Record == nil || !res.Record.Fails()

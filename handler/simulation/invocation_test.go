@@ -103,6 +103,14 @@ func (inv *invocation) refused(secret string) (is bool) {
 	return is
 }
 
+// acceptedSince: there was a token since the last refusal.
+func (inv *invocation) acceptedSince(secret string) (is bool) {
+	for _, a := range inv.attempts[secret] {
+		is = a.answer == aToken || is && a.answer != refusal
+	}
+	return is
+}
+
 // rejected: of the last check every attempt was refused, or that of the known style.
 func (inv *invocation) rejected(secret, known string) bool {
 	refused, silent := map[string]bool{}, false

@@ -142,7 +142,7 @@ func (inv *invocation) forgets(x *team, was, is string) string {
 	for _, v := range x.versions {
 		for _, id := range v.ids {
 			key := refusedKey(id)
-			refused[key], accepted[key] = inv.refused(v.secret), inv.accepted(v.secret)
+			refused[key], accepted[key] = inv.refused(v.secret), inv.acceptedSince(v.secret)
 			if anyRefused = anyRefused || refused[key]; refused[key] && id == current {
 				mustBe = key
 			}

@@ -135,12 +135,13 @@ func (w *world) checkFailure(inv *invocation, x *team, r result) {
 }
 
 // afterWrites is what inv knows of the record, of the version that Datadog holds, and of its style: as recorded or,
-// where inv wrote itself, of that write, which ends a loss.
+// where inv wrote itself and nobody later, of that write, which ends a loss.
 func (w *world) afterWrites(inv *invocation, x *team) (known record, held *credential, via string) {
 	known = maps.Clone(inv.last(x).record)
 	held, via = x.versionWith(known["version"]), known["via"]
 	for _, c := range w.commits {
-		if c.inv != inv || c.team != x || inv.wrote[c.secret].IsZero() {
+		wrote := inv.wrote[c.secret]
+		if c.inv != inv || c.team != x || wrote.IsZero() || known.time("at").After(wrote) {
 			continue
 		}
 		held, known["id"], known["version"] = c.credential, c.method, c.credential.id()

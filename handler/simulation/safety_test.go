@@ -189,7 +189,8 @@ func (w *world) twin(s *written) bool {
 	}
 	return slices.ContainsFunc(w.commits, func(c commit) bool {
 		atOnce := s.listed.Before(c.sent) && c.sent.Before(s.sent) // an earlier one may land later: nobody can know
-		known := !s.inv.wrote[c.secret].IsZero() || atOnce
+		wrote := s.inv.wrote[c.secret]
+		known := !wrote.IsZero() && wrote.Before(s.sent) || atOnce
 		return c.inv == s.inv && c.create && known && c.name == "" && c.team != s.team && is(c.method, time.Now())
 	})
 }

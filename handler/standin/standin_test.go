@@ -6,11 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -108,58 +105,4 @@ func thrice(t *testing.T, h http.Handler) []string {
 		got = append(got, fmt.Sprintf("%d %v %s %q %v", res.StatusCode, res.Header["X-Fault"], res.Header.Get("Content-Type"), body, err))
 	}
 	return got
-}
-
-func TestFaultsInTime(t *testing.T) {
-	for _, tc := range []struct {
-		name string
-		standin.Fault
-		acts, answers time.Duration
-	}{
-		{"no fault", standin.Fault{}, time.Second, 2 * time.Second},
-		{"delay", standin.Fault{Delay: time.Minute}, time.Minute + time.Second, time.Minute + 2*time.Second},
-		{"committed before", standin.Fault{Status: 500, Commit: true}, time.Second, 2 * time.Second},
-		{"committed after", standin.Fault{Cut: true, Commit: true, CommitAfter: time.Hour}, time.Hour + 2*time.Second, 2 * time.Second},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				var acts time.Duration
-				var faults standin.Faults
-				faults.Add(tc.Fault)
-				r := httptest.NewRequest("GET", "/", nil)
-				faults.Around(r, nil, 2*time.Second, func() standin.Reply {
-					acts = time.Since(start)
-					return standin.Reply{Status: 200}
-				})
-				if got := time.Since(start); got != tc.answers {
-					t.Errorf("answers after %v, want %v", got, tc.answers)
-				}
-				time.Sleep(2 * time.Hour)
-				synctest.Wait()
-				if acts != tc.acts {
-					t.Errorf("acts after %v, want %v", acts, tc.acts)
-				}
-			})
-		})
-	}
-}
-
-func TestFaultsInOrder(t *testing.T) {
-	var faults standin.Faults
-	act := func() standin.Reply { return standin.Reply{Status: 200} }
-	for _, f := range []standin.Fault{{Status: 500, Times: 1}, {Status: 501, Method: "POST"}, {Status: 502, Times: 2}, {Status: 503}} {
-		faults.Add(f)
-	}
-	var got []int
-	for _, method := range []string{"GET", "POST", "GET", "GET", "POST", "GET"} {
-		got = append(got, faults.Around(httptest.NewRequest(method, "/", nil), nil, 0, act).Status)
-	}
-	if diff := cmp.Diff([]int{500, 501, 502, 502, 501, 503}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	faults.Clear()
-	if got := faults.Around(httptest.NewRequest("GET", "/", nil), nil, 0, act).Status; got != 200 {
-		t.Errorf("cleared: %d", got)
-	}
 }

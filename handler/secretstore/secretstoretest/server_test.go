@@ -3,7 +3,6 @@ package secretstoretest_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -34,8 +33,7 @@ const (
 	invalidRequest   = "InvalidRequestException"
 	invalidParameter = "InvalidParameterException"
 
-	token    = "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809"
-	function = "arn:aws:lambda:us-east-1:123456789012:function:sync"
+	token = "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809"
 )
 
 // user calls a stand-in for the secret "a".
@@ -111,32 +109,9 @@ func (u *user) tag(key, value string) error {
 	return err
 }
 
-func (u *user) tagged() bool { return u.Tags("a")["k"] == "v" }
-
 func (u *user) remove(force bool) error {
 	_, err := u.DeleteSecret(u.ctx, &sm.DeleteSecretInput{SecretId: aws.String("a"), ForceDeleteWithoutRecovery: &force})
 	return err
-}
-
-// list reads every page.
-func (u *user) list(size int32, prefix string) (names []string) {
-	u.t.Helper()
-	in := &sm.ListSecretsInput{MaxResults: &size, Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}
-	for {
-		out, err := u.ListSecrets(u.ctx, in)
-		if err != nil || len(out.SecretList) > int(size) {
-			u.t.Fatalf("a page of more than %d, or %v", size, err)
-		}
-		for _, e := range out.SecretList {
-			d := u.describe(*e.ARN)
-			u.want("entry and description", []any{*d.Name, d.VersionIdsToStages, d.Tags, *d.LastChangedDate},
-				[]any{*e.Name, e.SecretVersionsToStages, e.Tags, *e.LastChangedDate})
-			names = append(names, *e.Name)
-		}
-		if in.NextToken = out.NextToken; in.NextToken == nil {
-			return names
-		}
-	}
 }
 
 func optional(s string) *string {
@@ -177,14 +152,6 @@ func TestAsDocumented(t *testing.T) {
 			u.want("by unknown version", notFound, u.value(token, ""))
 			u.want("by unknown label", notFound, u.value("", pending))
 		},
-		"binary value": func(u *user) {
-			u.Create("a", "one")
-			_, err := u.PutSecretValue(u.ctx, &sm.PutSecretValueInput{SecretId: aws.String("a"), SecretBinary: []byte{0, 255}})
-			out, _ := u.GetSecretValue(u.ctx, &sm.GetSecretValueInput{SecretId: aws.String("a")})
-			u.want("Put", nil, err)
-			u.want("value", []byte{0, 255}, out.SecretBinary)
-			u.want("no text", (*string)(nil), out.SecretString)
-		},
 		"put moves AWSCURRENT": func(u *user) {
 			_, v1 := u.Create("a", "one")
 			v2 := u.Put("a", "two")
@@ -193,13 +160,6 @@ func TestAsDocumented(t *testing.T) {
 			u.wantLabels(map[string]string{current: token, previous: v2})
 			u.want("AWSPREVIOUS", "two", u.value("", previous))
 			u.want("without a label", "one", u.value(v1, "")) // kept for a day at least, though Describe does not show it
-		},
-		"put under labels": func(u *user) {
-			_, v1 := u.Create("a", "one")
-			u.want("Put", "", u.put(token, "two", "NEXT", "OTHER"))
-			v3 := u.Stage("a", "three", "NEXT")
-			u.wantLabels(map[string]string{current: v1, "OTHER": token, "NEXT": v3})
-			u.want("NEXT", "three", u.value("", "NEXT"))
 		},
 		"token again": func(u *user) {
 			_, v1 := u.Create("a", "one")
@@ -232,15 +192,6 @@ func TestAsDocumented(t *testing.T) {
 			u.want("another off, from a version without it", invalidParameter, u.move("NEXT", "", v1))
 			u.wantLabels(map[string]string{current: v1, "NEXT": v2})
 		},
-		"other labels": func(u *user) {
-			_, v1 := u.Create("a", "one")
-			u.want("on", "", u.move("NEXT", v1, ""))
-			v2 := u.Stage("a", "two", "OTHER")
-			u.want("moved", "", u.move("NEXT", v2, v1))
-			u.wantLabels(map[string]string{current: v1, "NEXT": v2, "OTHER": v2})
-			u.want("off", "", u.move("NEXT", "", v2))
-			u.wantLabels(map[string]string{current: v1, "OTHER": v2})
-		},
 		"LastChangedDate": func(u *user) {
 			_, v1 := u.Create("a", "one")
 			last := *u.describe("a").LastChangedDate
@@ -270,23 +221,6 @@ func TestAsDocumented(t *testing.T) {
 				u.want(value, invalidParameter, codeOf(u.tag("k", value)))
 			}
 			u.want("tags", map[string]string{"k": "v", "text": text}, u.Tags("a"))
-			described := map[string]string{}
-			for _, tag := range u.describe("a").Tags {
-				described[*tag.Key] = *tag.Value
-			}
-			u.want("described", u.Tags("a"), described)
-		},
-		"list": func(u *user) {
-			for _, name := range []string{"a/Aa", "a/aa", "a/b", "b/a"} {
-				u.Create(name, "one")
-			}
-			for _, size := range []int32{1, 2, 3, 100} {
-				u.want(fmt.Sprintf("pages of %d", size), []string{"a/Aa", "a/aa", "a/b"}, u.list(size, "a/"))
-			}
-			u.want("under a/a", []string{"a/aa"}, u.list(100, "a/a"))
-			u.want("under /a", 0, len(u.list(100, "/a")))
-			_, err := u.ListSecrets(u.ctx, &sm.ListSecretsInput{NextToken: aws.String("x")})
-			u.want("an unknown token", "InvalidNextTokenException", codeOf(err))
 		},
 		"marked for deletion, then purged": func(u *user) {
 			arn, v1 := u.Create("a", "one")
@@ -296,160 +230,13 @@ func TestAsDocumented(t *testing.T) {
 			u.want("Tag", invalidRequest, codeOf(u.tag("k", "v")))
 			u.want("UpdateSecretVersionStage", invalidRequest, u.move("NEXT", v1, ""))
 			u.want("described as deleted", true, u.describe("a").DeletedDate != nil)
-			u.want("listed", 0, len(u.list(100, "a")))
 			u.want("Delete", nil, u.remove(true))
 			again, _ := u.Create("a", "one")
 			u.want("the same ARN", false, again == arn)
 			_, err := u.CreateSecret(u.ctx, &sm.CreateSecretInput{Name: aws.String("a")})
 			u.want("Create", exists, codeOf(err))
 		},
-		"rotation": func(u *user) {
-			_, v1 := u.Create("a", "one")
-			token := u.StartRotation("a", function)
-			u.want("the pending value", notFound, u.value(token, ""))
-			d := u.describe("a")
-			u.want("rotation", []any{true, function}, []any{aws.ToBool(d.RotationEnabled), aws.ToString(d.RotationLambdaARN)})
-			u.wantLabels(map[string]string{current: v1, pending: token})
-			u.want("Put", "", u.put(token, "two", pending))
-			u.want("the pending value", "two", u.value(token, ""))
-			u.MoveCurrent("a", token)
-			u.wantLabels(map[string]string{current: token, pending: token, previous: v1})
-			v3 := u.Put("a", "three")
-			u.wantLabels(map[string]string{current: v3, previous: token})
-		},
-		"a label in two places": func(u *user) {
-			_, v1 := u.Create("a", "one")
-			v2 := u.Stage("a", "two", "NEXT")
-			u.LabelAlso("a", v1, "NEXT")
-			u.want("versions", map[string][]string{v1: {current, "NEXT"}, v2: {"NEXT"}}, u.describe("a").VersionIdsToStages)
-			u.want("NEXT", "two", u.value("", "NEXT"))
-			u.want("off", "", u.move("NEXT", "", v2))
-			u.wantLabels(map[string]string{current: v1, "NEXT": v1})
-		},
 	} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { test(newUser(t)) }) })
 	}
-}
-
-func TestFaults(t *testing.T) {
-	u := newUser(t)
-	u.Create("a", "one")
-	u.Fail("GetSecretValue", 2, secretstoretest.Throttled)
-	u.Fail("GetSecretValue", 1, secretstoretest.Internal)
-	u.Fail("TagResource", 1, secretstoretest.AccessDenied)
-	u.Lose("TagResource", 1, secretstoretest.Internal)
-	var got []string
-	for range 4 {
-		got = append(got, u.value("", ""))
-	}
-	u.want("values", []string{"ThrottlingException", "ThrottlingException", "InternalServiceError", "one"}, got)
-	if err := u.tag("k", "v"); !errors.Is(err, secretstoretest.AccessDenied) || u.tagged() {
-		t.Errorf("failed: %v, tagged %t", err, u.tagged())
-	}
-	if err := u.tag("k", "v"); !errors.Is(err, secretstoretest.Internal) || !u.tagged() {
-		t.Errorf("answer lost: %v, tagged %t", err, u.tagged())
-	}
-	u.Hook = func(op, secret string) error {
-		u.Put(secret, "two") // before the call takes effect
-		if op == "TagResource" {
-			return secretstoretest.KMSAccessDenied
-		}
-		return nil
-	}
-	u.want("a value after the hook", "two", u.value("", ""))
-	if err := u.tag("k", "w"); !errors.Is(err, secretstoretest.KMSAccessDenied) || !u.tagged() {
-		t.Errorf("failed by the hook: %v, tagged as before %t", err, u.tagged())
-	}
-	u.want("calls", map[string]int{"GetSecretValue": 5, "TagResource": 3}, u.Calls())
-	u.ResetCalls()
-	u.want("calls", map[string]int{}, u.Calls())
-}
-
-func TestGivingUp(t *testing.T) {
-	for name, tt := range map[string]struct {
-		patience  time.Duration
-		at, later bool // tagged when the caller gives up, and in the end
-	}{
-		"before the call":   {0, false, false},
-		"before the effect": {499 * time.Millisecond, false, true},
-		"after the effect":  {501 * time.Millisecond, true, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				u := newUser(t)
-				u.Latency = func(op, secret string) time.Duration { return time.Second }
-				u.Create("a", "one")
-				ctx, cancel := context.WithTimeout(t.Context(), tt.patience)
-				defer cancel()
-				start := time.Now()
-				u.ctx = ctx
-				if err := u.tag("k", "v"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != tt.patience {
-					t.Errorf("%v after %v", err, time.Since(start))
-				}
-				u.want("tagged at once", tt.at, u.tagged())
-				time.Sleep(2 * time.Millisecond)
-				synctest.Wait()
-				u.want("tagged in the end", tt.later, u.tagged())
-			})
-		})
-	}
-}
-
-func TestStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		lag := map[string]time.Duration{}
-		u := newUser(t)
-		u.Stale = func(op, secret string) time.Duration { return lag[op] }
-		u.Create("a", "one")
-		time.Sleep(10 * time.Second)
-		u.Put("a", "two")
-		u.Create("b", "one")
-		time.Sleep(10 * time.Second)
-		listed := func() int {
-			out, _ := u.ListSecrets(u.ctx, &sm.ListSecretsInput{})
-			return len(out.SecretList)
-		}
-		for _, step := range []struct {
-			op   string
-			lag  time.Duration
-			want []any // value, labelled versions, secrets listed
-		}{
-			{"", 0, []any{"two", 2, 2}},
-			{"GetSecretValue", 10 * time.Second, []any{"two", 2, 2}},
-			{"GetSecretValue", 10*time.Second + 1, []any{"one", 2, 2}},
-			{"DescribeSecret", 10*time.Second + 1, []any{"one", 1, 2}},
-			{"ListSecrets", 10*time.Second + 1, []any{"one", 1, 1}},
-			{"GetSecretValue", 20*time.Second + 1, []any{notFound, 1, 1}},
-		} {
-			lag[step.op] = step.lag
-			got := []any{u.value("", ""), len(u.describe("a").VersionIdsToStages), listed()}
-			u.want(fmt.Sprint(step.op, step.lag), step.want, got)
-		}
-		if err := u.tag("k", "v"); err != nil || !u.tagged() {
-			t.Errorf("writes are not stale: %v", err)
-		}
-	})
-}
-
-func TestOnLabel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var got []secretstoretest.Event
-		u := newUser(t)
-		u.OnLabel = func(e secretstoretest.Event) { u.Current(e.Name); got = append(got, e) }
-		time.Sleep(1700 * time.Millisecond)
-		arn, v1 := u.Create("a", "one")
-		v2 := u.Put("a", "two")
-		u.Stage("a", "three", pending)
-		v4 := u.Stage("a", "four", "NEXT")
-		u.Tag("a", "k", "v")
-		u.StartRotation("a", function)
-		u.MoveCurrent("a", v1)
-		u.Create("empty", "")
-		at := time.Now().UTC().Truncate(time.Second)
-		var events []secretstoretest.Event
-		for _, e := range [][2]string{{current, v1}, {current, v2}, {"NEXT", v4}, {current, v1}} {
-			events = append(events, secretstoretest.Event{Name: "a", ARN: arn, Label: e[0], VersionID: e[1], Time: at})
-		}
-		u.want("events", events, got)
-	})
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -31,16 +33,20 @@ const onboarding = "docs/onboarding.md"
 // in a clone of the repository. A document with blocks before its first section has each section typed into a shell of its
 // own, in which only those ran before; otherwise one shell runs all. What stands for the outside world is in reader.typed.
 func TestDocuments(t *testing.T) {
-	t.Parallel() // after all others
+	t.Parallel() // after all others but TestStory, whose system is another
 	for _, document := range documents(t) {
-		if document == onboarding || len(blocksOf(t, document)) == 0 {
+		if len(blocksOf(t, document)) == 0 {
 			continue
 		}
 		t.Run(document, func(t *testing.T) {
 			r := newReader(t)
-			if document == "README.md" { // which begins with nothing
+			switch document {
+			case onboarding:
+				r.onboards()
+				return
+			case "README.md": // which begins with nothing
 				r.env = append(r.env, "AWS_ACCESS_KEY_ID=444444444444") // see hasProfiles
-			} else {
+			default:
 				r.hasPayments()
 				_, err := r.Subscribe(r.ctx, pageTopic, "on-call")
 				r.must(err)
@@ -102,16 +108,10 @@ type reader struct {
 	env   []string
 }
 
-// following is held by one reader at a time: a deployment in one account of the emulator ends what a function of the same
-// name runs in another.
-var following sync.Mutex
-
 func newReader(t *testing.T) *reader {
 	t.Helper()
-	following.Lock()
-	t.Cleanup(following.Unlock)
 	u := newUser(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 	t.Cleanup(cancel)
 	u.ctx = ctx
 	r := &reader{user: u, idp: newProvider(t), clone: t.TempDir()}
@@ -215,11 +215,14 @@ func (r *reader) installsAWS() {
 			cli, two = at, is
 		}
 	}
-	script := "#!/bin/sh\n"
+	script, command := "#!/bin/sh\n", "'"+cli+"'"
 	if !two { // then all payloads are raw, and there is no option to say so
 		script += `for it do shift; case $it in --cli-binary-format|raw-in-base64-out) ;; *) set -- "$@" "$it";; esac; done` + "\n"
+		if loaded, err := loadedAWS(); err == nil {
+			command = loaded
+		}
 	}
-	script += fmt.Sprintf("exec '%s' --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n", cli) // which 2.12 does not know
+	script += fmt.Sprintf("exec %s --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n", command) // which 2.12 does not know
 	bin := r.t.TempDir()
 	r.must(os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
 	for _, pair := range r.env {
@@ -228,6 +231,31 @@ func (r *reader) installsAWS() {
 		}
 	}
 }
+
+// loadedAWS is a command that is the AWS CLI of python3, without the time that Python takes to load it: see testdata/aws.py.
+// It is an error if python3 has none.
+var loadedAWS = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "aws")
+	if err != nil {
+		return "", err
+	}
+	socket := filepath.Join(folder, "socket")
+	server := exec.Command("python3", "testdata/aws.py", "serve", socket)
+	if untilExit, err = server.StdinPipe(); err != nil {
+		return "", err
+	}
+	ready, err := server.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := server.Start(); err != nil {
+		return "", err
+	}
+	command, err := bufio.NewReader(ready).ReadString('\n')
+	return strings.TrimSpace(command), err
+})
+
+var untilExit io.WriteCloser // the standard input of loadedAWS's process
 
 // tidies takes away, at the end of the test, the auth methods of the reader's clients.
 func (r *reader) tidies() {

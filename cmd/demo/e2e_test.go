@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,43 +21,16 @@ import (
 // the function and its HTTP API, and look at what Datadog then holds and what
 // the event bus tells. They share one system, and take turns.
 var start = sync.OnceValues(func() (*system.System, error) {
-	ctx := context.Background()
-	s, err := system.Start(ctx, system.Options{Name: "test", Log: os.Stderr, Before: old.store,
+	return system.Start(context.Background(), system.Options{Name: "test", Log: os.Stderr,
 		Overrides: map[string]string{"PageTopicArn": pageTopic},
 		Meanwhile: func(ctx context.Context, s *system.System) error {
-			_, err := s.DeploySample(ctx, "pager", `{"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "pager"}}}}`, nil)
+			const template = `{"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "pager"}}}}`
+			_, err := s.DeploySample(ctx, "pager", template, nil)
 			return err
 		}})
-	if err != nil {
-		return nil, err
-	}
-	return s, old.hide(ctx, s)
 })
 
 const pageTopic = "arn:aws:sns:" + system.Region + ":" + system.Account + ":pager"
-
-// old are teams whose secrets were last changed an hour ago. Until a test wants
-// them they are marked for deletion, so that nobody sees them.
-var old veterans
-
-type veterans struct{ left []*team }
-
-func (v *veterans) store(s *system.System) (secrets []system.Stored) {
-	for i := range 42 {
-		t, secret := oldTeam(s, fmt.Sprintf("old-%02d", i))
-		v.left, secrets = append(v.left, t), append(secrets, secret)
-	}
-	return secrets
-}
-
-func (v *veterans) hide(ctx context.Context, s *system.System) error {
-	for _, t := range v.left {
-		if _, err := s.SecretsManager().DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: &t.secretARN}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func TestRotationReachesDatadog(t *testing.T) {
 	u := newUser(t)
@@ -137,134 +107,6 @@ func TestOtherLabelsAndTagsDoNothing(t *testing.T) {
 	}
 }
 
-// TestSamples sends each sample of events/, as it would come for a secret that
-// Datadog has not got yet.
-func TestSamples(t *testing.T) {
-	const outcome = `"outcome":"created"`
-	samples := map[string]struct {
-		prepare func(u *user) // nil: nothing
-		answer  string        // what the answer contains
-		holds   bool          // Datadog holds AWSCURRENT then
-	}{
-		"secret-label-updated.json":          {nil, "", true},
-		"cloudtrail-rotation-succeeded.json": {nil, "", true},
-		"cloudtrail-put-secret-value.json":   {nil, "", true},
-		"cloudtrail-create-secret.json":      {nil, "", true},
-		"direct-sync.json":                   {nil, outcome, true},
-		"direct-reconcile.json":              {nil, `"outcomes":{`, true},
-		"direct-status.json":                 {nil, `"state":"out_of_sync"`, false},
-		"http-api-sync.json":                 {nil, `"statusCode":200`, true},
-		"http-api-status.json":               {nil, `\"state\":\"out_of_sync\"`, false},
-		"http-api-stage-sync.json":           {nil, `"statusCode":200`, true},
-		"rest-api-sync.json":                 {nil, `"statusCode":200`, true},
-		"rotation-step.json": {func(u *user) {
-			u.enablesRotation()
-			u.stages("NEXT", "", u.credential(u.newClientSecret()))
-			u.stages("AWSPENDING", "2a3b4c5d-6e7f-4081-92a3-b4c5d6e7f809", "") // the sample's token
-		}, "null", false},
-	}
-	files, err := filepath.Glob("../../events/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no samples: ", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			sample, ok := samples[filepath.Base(file)]
-			if !ok {
-				t.Fatal("this test does not know what the sample does")
-			}
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			u := newUser(t)
-			if sample.prepare != nil {
-				sample.prepare(u)
-			}
-			body, failed := u.invokes(u.asMine(text))
-			if failed || !strings.Contains(body, sample.answer) {
-				t.Errorf("the answer is %s, which does not contain %s", body, sample.answer)
-			}
-			if sample.holds {
-				u.datadogHolds(u.first)
-			}
-		})
-	}
-}
-
-// TestRejectedCredential follows a rotation to a client secret that the identity
-// provider refuses: at first nobody is told, since it may only be late; then
-// that it is refused; once the one before is refused too, that alerts are lost;
-// and in the end that it is over.
-func TestRejectedCredential(t *testing.T) {
-	u := newUser(t)
-	working := u.first
-	u.syncs("created")
-	u.Datadog.ResetCalls()
-
-	refused := clientSecretMark + "refused"
-	version := u.rotates(refused)
-	u.reportsNothing(version)
-	if status := u.status(); status.State != "out_of_sync" || status.Reasons[0] != "other_version" || status.Failing == nil || status.Failing.Told {
-		t.Errorf("within its grace: the status is %+v", status)
-	}
-	if body, failed := u.invokes(u.labelEvent(time.Now())); !failed || !strings.Contains(body, `"credential_rejected: `) {
-		t.Errorf("an event within its grace: %s", body)
-	}
-
-	body, failed := u.invokes(u.labelEvent(time.Now().Add(-3 * time.Minute)))
-	if failed {
-		t.Errorf("an event that is told: %s", body)
-	}
-	var answer system.Result
-	u.must(json.Unmarshal([]byte(body), &answer))
-	if diff := cmp.Diff(u.published(answer.RequestID).Detail, answer); diff != "" {
-		t.Errorf("the answer and the event differ (-event +answer):\n%s", diff)
-	}
-	if e := answer.Error; answer.Outcome != "failed" || e.Code != "credential_rejected" || !e.Retryable || e.Hint == "" ||
-		answer.Verification != "rejected" || answer.Held.Verification != "accepted" || answer.LagMs != nil || answer.Secret.VersionID != version {
-		t.Errorf("the result: %s", body)
-	}
-	since := u.status().Failing.Since
-	if answer := u.reconciles(); answer.Failing != 1 || answer.AtRisk != 0 { // which tells nothing new
-		t.Errorf("a reconcile while nothing is lost: %+v", answer)
-	}
-	if body, failed := u.invokes(map[string]any{"action": "sync", "secretId": u.secretName}); !failed || !strings.Contains(body, `"credential_rejected: `) {
-		t.Errorf("a direct call: %s", body)
-	}
-	if n := u.writes(); n != 0 {
-		t.Errorf("Datadog got %d writes of a credential that does not work", n)
-	}
-	u.datadogHolds(working)
-
-	u.Tokens.Revoke(u.name, working)
-	u.reconciles()
-	if answer := u.reconciles(); answer.Failing != 1 || answer.AtRisk != 1 { // which tells nothing new
-		t.Errorf("a reconcile while alerts are lost: %+v", answer)
-	}
-	if f := u.status().Failing; f == nil || f.Code != "credential_rejected" || !f.Lost || !f.Since.Equal(since) {
-		t.Errorf("once alerts are lost, the status has %+v; it failed since %v", f, since)
-	}
-
-	mended := u.newClientSecret()
-	recovered := u.result(u.rotates(mended)).Detail.Recovered
-	if diff := cmp.Diff(&system.Recovered{Code: "credential_rejected", Since: since}, recovered); diff != "" {
-		t.Errorf("the recovery (-want +got):\n%s", diff)
-	}
-	u.datadogHolds(mended)
-	var told []string
-	for _, result := range u.results() {
-		d := result.Detail
-		if told = append(told, d.Outcome); d.Held != nil {
-			told[len(told)-1] += ", held " + d.Held.Verification
-		}
-	}
-	want := []string{"created", "failed, held accepted", "failed, held rejected", "updated"}
-	if diff := cmp.Diff(want, told); diff != "" {
-		t.Errorf("what was told (-want +got):\n%s", diff)
-	}
-}
-
 // TestOverlappingRotations has the older client secret reach Datadog after the
 // newer one.
 func TestOverlappingRotations(t *testing.T) {
@@ -279,27 +121,6 @@ func TestOverlappingRotations(t *testing.T) {
 	u.rotates(newer)
 	u.must(until(u.ctx, func() bool { return len(u.results()) == 3 }))
 	u.datadogHolds(newer)
-
-	held := 0
-	for _, call := range u.Datadog.Calls() {
-		if call.Committed {
-			held++
-		}
-	}
-	if held != 3 {
-		t.Errorf("Datadog took %d writes, want 3: the newer, the older late, and the newer again", held)
-	}
-}
-
-func TestAuthMethodOfTheSameClientIsAdopted(t *testing.T) {
-	u := newUser(t)
-	there := u.Datadog.Put(datadogtest.AuthMethod{Name: u.name, ClientID: u.name, ClientSecret: "old", AccessTokenURL: u.TokenURL})
-	secret := u.newClientSecret()
-	event := u.result(u.rotates(secret))
-	if event.Detail.Outcome != "adopted" || event.Detail.AuthMethod.ID != there.ID {
-		t.Errorf("the result event: %s", event.Raw)
-	}
-	u.datadogHolds(secret)
 }
 
 func TestDatadogKeysRotate(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -14,10 +13,8 @@ import (
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 )
 
-// TestOnboarding follows the document with forty secrets in three accounts, some of whose auth methods exist.
-func TestOnboarding(t *testing.T) {
-	t.Parallel() // after all others
-	r := newReader(t)
+// onboards follows the document with forty secrets in three accounts, some of whose auth methods exist.
+func (r *reader) onboards() {
 	accounts := map[string]string{"one": "111111111111", "two": "222222222222", "three": "333333333333"}
 	r.hasProfiles(accounts)
 
@@ -57,13 +54,13 @@ func TestOnboarding(t *testing.T) {
 		holds[name] = secret
 	}
 	if len(holds) != 40 {
-		t.Fatalf("%d secrets", len(holds))
+		r.t.Fatalf("%d secrets", len(holds))
 	}
 
 	printed := r.follows(onboarding)
 	for text, times := range map[string]int{"  create  ": 2 * 36, "  auth_method_mismatch  ": 3, "  adopt  ": 5, `"failing": 0`: 4, `"leftOver": 0`: 4, `"error": null`: 4} {
 		if n := strings.Count(printed, text); n != times {
-			t.Errorf("%q was printed %d times, want %d", text, n, times)
+			r.t.Errorf("%q was printed %d times, want %d", text, n, times)
 		}
 	}
 	r.hold(holds, ids)
@@ -83,7 +80,7 @@ func TestOnboarding(t *testing.T) {
 		secret, err := r.SecretsManagerOf(accounts[account]).DescribeSecret(r.ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + "team-0")})
 		r.must(err)
 		if len(secret.Tags) != tags {
-			t.Errorf("a secret of account %s has the tags %v", account, secret.Tags)
+			r.t.Errorf("a secret of account %s has the tags %v", account, secret.Tags)
 		}
 	}
 }

@@ -86,23 +86,6 @@ func (u *user) finds(behind int, is func(logLine) bool) (found logLine, metrics 
 	return found, metrics
 }
 
-// reportsNothing waits until the event of a version has failed, and checks that nobody is
-// told, since it is within its grace.
-func (u *user) reportsNothing(versionID string) {
-	u.t.Helper()
-	line, _ := u.finds(0, func(l logLine) bool {
-		return l.Msg == "sync" && l.Outcome == "failed" && l.Secret.VersionID == versionID
-	})
-	if line.Level != "WARN" {
-		u.t.Errorf("the log has %+v", line)
-	}
-	for _, e := range u.results() {
-		if e.Detail.Secret.VersionID == versionID {
-			u.t.Errorf("within its grace it is told: %s", e.Raw)
-		}
-	}
-}
-
 // hasStatus checks the secret's status.
 func (u *user) hasStatus(state string, f *failing) {
 	u.t.Helper()

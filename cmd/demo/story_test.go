@@ -10,6 +10,7 @@ func TestStory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("end to end: not with -short")
 	}
+	t.Parallel()
 	if err := run(t.Context(), t.Output(), filepath.Join(t.TempDir(), "alerts.svg"), false, false); err != nil {
 		t.Fatal(err)
 	}

@@ -4,16 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"datadog-webhook-auth-sync/handler/eventbus"
-	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // These tests evaluate template.yaml without an account: the emulator lets pass much that AWS would refuse (log writes,
@@ -101,26 +97,6 @@ func (s stack) granted() (all []string) {
 	policy := s.properties("FunctionPolicy")
 	equal(s.t, any([]any{"Role"}), policy["Roles"])
 	return append(all, statements(policy["PolicyDocument"])...)
-}
-
-// TestTemplateGrantsWhatTheCodeCalls compares the role with the methods of the SDK that the code can call: each action is
-// used, and none is missing.
-func TestTemplateGrantsWhatTheCodeCalls(t *testing.T) {
-	calls := map[string]bool{}
-	apis := map[string]reflect.Type{"secretsmanager:": reflect.TypeFor[secretstore.API](), "events:": reflect.TypeFor[eventbus.API]()}
-	for service, api := range apis {
-		for i := range api.NumMethod() {
-			calls[service+api.Method(i).Name] = true
-		}
-	}
-	granted := map[string]bool{}
-	for _, line := range evaluate(t, map[string]string{"EnableRotationFunction": "true"}).granted() {
-		action, _, _ := strings.Cut(strings.TrimPrefix(line, "Allow: "), " on ")
-		if strings.HasPrefix(action, "secretsmanager:") || strings.HasPrefix(action, "events:") {
-			granted[action] = true
-		}
-	}
-	equal(t, calls, granted)
 }
 
 // TestTemplateGrantsNobodyElse knows what grants anything to anybody, and that each role has the boundary. The permissions
@@ -274,17 +250,6 @@ func TestTemplateEnabled(t *testing.T) {
 			t.Errorf("%s is there all the same", name)
 		}
 	}
-}
-
-// TestTemplateHTTP holds that no route is open to callers without IAM.
-func TestTemplateHTTP(t *testing.T) {
-	s, routes := evaluate(t, nil), []string{}
-	for name, resource := range s.section("Resources") {
-		if resource.(fields)["Type"] == "AWS::ApiGatewayV2::Route" {
-			routes = append(routes, fmt.Sprint(s.properties(name)["RouteKey"], " ", s.properties(name)["AuthorizationType"]))
-		}
-	}
-	same(t, []string{"POST /sync AWS_IAM", "GET /status AWS_IAM", "$default AWS_IAM"}, routes)
 }
 
 func TestTemplateRules(t *testing.T) {

@@ -10,19 +10,15 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/standin"
-	"datadog-webhook-auth-sync/handler/tokencheck"
 	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
@@ -62,7 +58,7 @@ func (c *tenants) tenant(name string) *tenant {
 // part checks that each client secret went only where its team sent it, and
 // takes the secrets out of the way of other tests.
 func (c *tenants) part() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, p := range c.members {
 		for _, other := range c.members {
@@ -130,20 +126,6 @@ func (p *tenant) joins(value string) datadogtest.AuthMethod {
 	return m
 }
 
-// tags writes a record by hand, as whoever may tag the secret can.
-func (p *tenant) tags(record string) {
-	p.t.Helper()
-	p.must(p.tag(p.ctx, record))
-}
-
-// labels are the labels of each version of the secret.
-func (p *tenant) labels() map[string][]string {
-	p.t.Helper()
-	secret, err := p.SecretsManager().DescribeSecret(p.ctx, &secretsmanager.DescribeSecretInput{SecretId: &p.secretARN})
-	p.must(err)
-	return secret.VersionIdsToStages
-}
-
 // stays checks that Datadog holds an auth method as it was.
 func (c *tenants) stays(m datadogtest.AuthMethod) {
 	c.t.Helper()
@@ -157,18 +139,6 @@ func (c *tenants) stays(m datadogtest.AuthMethod) {
 	}
 }
 
-// emitted is the sum of a metric up to now.
-func (c *tenants) emitted(metric string) (sum float64) {
-	c.t.Helper()
-	c.must(c.Flush(c.ctx))
-	lines, err := c.Logs(c.ctx)
-	c.must(err)
-	for _, line := range lines {
-		sum += system.Metrics(line)[metric]
-	}
-	return sum
-}
-
 // has checks what Datadog holds in an auth method.
 func (c *tenants) has(id, clientSecret, tokenURL string) {
 	c.t.Helper()
@@ -177,21 +147,12 @@ func (c *tenants) has(id, clientSecret, tokenURL string) {
 	}
 }
 
-// deployedWith changes the live function's environment for the rest of the test.
-func (c *tenants) deployedWith(environment map[string]string) {
-	c.t.Helper()
-	restore, err := c.SetEnvironment(c.ctx, environment)
-	c.must(err)
-	c.t.Cleanup(func() { c.must(restore(context.Background())) })
-}
-
 // provider is a token endpoint that remembers which client secrets it was sent.
 type provider struct {
 	*tokentest.Server
 	url string
 
-	acceptsAll bool             // whatever client it is asked for
-	silentOn   tokencheck.Style // cuts the connection of whoever authenticates so
+	acceptsAll bool // whatever client it is asked for
 
 	mu   sync.Mutex
 	sent []string
@@ -216,64 +177,17 @@ func (p *provider) got(clientSecret string) bool {
 func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := standin.Body(w, r)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	id, secret, style := clientOf(r, body)
+	form, _ := url.ParseQuery(string(body))
+	id, secret := form.Get("client_id"), form.Get("client_secret")
+	if name, password, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(name)
+		secret, _ = url.QueryUnescape(password)
+	}
 	p.mu.Lock()
 	p.sent = append(p.sent, secret)
 	p.mu.Unlock()
 	if p.acceptsAll {
 		p.Allow(id, secret)
 	}
-	if p.silentOn == style {
-		panic(http.ErrAbortHandler)
-	}
 	p.Server.ServeHTTP(w, r)
-}
-
-// clientOf is who asks for a token, and how.
-func clientOf(r *http.Request, body []byte) (id, secret string, style tokencheck.Style) {
-	if id, secret, ok := r.BasicAuth(); ok {
-		id, _ = url.QueryUnescape(id)
-		secret, _ = url.QueryUnescape(secret)
-		return id, secret, tokencheck.Header
-	}
-	form, _ := url.ParseQuery(string(body))
-	return form.Get("client_id"), form.Get("client_secret"), tokencheck.Body
-}
-
-// nonsense answers each request with the next text, in which what the request
-// had to keep secret stands for "SECRET", and closes the connection.
-func nonsense(t *testing.T, secretOf func(r *http.Request, body []byte) string, texts ...string) (base string) {
-	next := make(chan string, len(texts))
-	for _, text := range texts {
-		next <- text
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := standin.Body(w, r)
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		select {
-		case text := <-next:
-			io.WriteString(conn, strings.ReplaceAll(text, "SECRET", secretOf(r, body)))
-			time.Sleep(20 * time.Millisecond) // for what comes after a whole answer to be met
-		default: // no text is left
-		}
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
-// notHTTP are answers that no HTTP client can take.
-var notHTTP = []string{
-	"SECRET\r\n\r\n",
-	"HTTP/1.1 SECRET\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nSECRET\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nContent-Length: SECRET\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nTransfer-Encoding: SECRET\r\n\r\n",
-	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n",
-	"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}SECRET\r\n\r\n",
-	"HTTP/1.1 302 Found\r\nLocation: https://SECRET:SECRET@%zz/SECRET\r\nContent-Length: 0\r\n\r\n",
 }

@@ -45,26 +45,6 @@ func newUser(t *testing.T) *user {
 	return u
 }
 
-// oldUsers gives a test so many teams whose secrets were last changed an hour
-// ago, so that nothing about them is in its grace.
-func oldUsers(t *testing.T, n int) (all []*user) {
-	t.Helper()
-	s, ctx := begin(t)
-	for range n {
-		if len(old.left) == 0 {
-			t.Fatal("too few old secrets were stored")
-		}
-		u := &user{old.left[0], t, ctx}
-		old.left = old.left[1:]
-		_, err := s.SecretsManager().RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: &u.secretARN})
-		u.must(err)
-		t.Cleanup(u.goes)
-		all = append(all, u)
-	}
-	t.Cleanup(all[0].passes)
-	return all
-}
-
 // begin starts the system, unless a test before did.
 func begin(t *testing.T) (*system.System, context.Context) {
 	t.Helper()
@@ -78,7 +58,7 @@ func begin(t *testing.T) (*system.System, context.Context) {
 		}
 		t.Skip("the system did not start")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	t.Cleanup(cancel)
 	mendDatadog(s)
 	s.Tokens.ClearFaults()
@@ -89,7 +69,7 @@ func begin(t *testing.T) (*system.System, context.Context) {
 // passes checks what must hold after every test.
 func (u *user) passes() {
 	u.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	u = &user{u.team, u.t, ctx}
 	u.leaksNothing()

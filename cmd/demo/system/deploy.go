@@ -120,18 +120,36 @@ func samSettings(bin string) []string {
 	}
 }
 
-func describeStack(ctx context.Context, cfg aws.Config) (Stack, error) {
-	var got struct {
-		Outputs []struct{ OutputKey, OutputValue string } `xml:"DescribeStacksResult>Stacks>member>Outputs>member"`
+// described is what CloudFormation tells of a stack.
+type described struct {
+	Status  string `xml:"DescribeStacksResult>Stacks>member>StackStatus"`
+	Reason  string `xml:"DescribeStacksResult>Stacks>member>StackStatusReason"`
+	Outputs []struct {
+		Key   string `xml:"OutputKey"`
+		Value string `xml:"OutputValue"`
+	} `xml:"DescribeStacksResult>Stacks>member>Outputs>member"`
+}
+
+func describeStack(ctx context.Context, cfg aws.Config, name string) (stack described, err error) {
+	in := url.Values{"StackName": {name}}
+	err = callQuery(ctx, cfg, "cloudformation", "2010-05-15", "DescribeStacks", in, &stack)
+	return stack, err
+}
+
+func (d described) outputs() map[string]string {
+	outputs := map[string]string{}
+	for _, output := range d.Outputs {
+		outputs[output.Key] = output.Value
 	}
-	err := callQuery(ctx, cfg, "cloudformation", "2010-05-15", "DescribeStacks", url.Values{"StackName": {stackName}}, &got)
+	return outputs
+}
+
+func outputsOf(ctx context.Context, cfg aws.Config) (Stack, error) {
+	described, err := describeStack(ctx, cfg, stackName)
 	if err != nil {
 		return Stack{}, err
 	}
-	out := map[string]string{}
-	for _, output := range got.Outputs {
-		out[output.OutputKey] = output.OutputValue
-	}
+	out := described.outputs()
 	stack := Stack{
 		FunctionName:    out["FunctionName"],
 		FunctionARN:     out["FunctionArn"],

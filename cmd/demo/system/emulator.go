@@ -18,13 +18,9 @@ type emulator struct {
 	leash *leash
 }
 
-// startEmulator starts the emulator on a free port, with secrets stored, and
-// waits until it answers. All it writes, except its log, stays below tmp.
-func startEmulator(ctx context.Context, bin, logs, tmp string, secrets []Stored) (*emulator, error) {
-	state := filepath.Join(tmp, "state")
-	if err := store(state, secrets); err != nil {
-		return nil, err
-	}
+// startEmulator starts the emulator on a free port, and waits until it
+// answers. All it writes, except its log, stays below tmp.
+func startEmulator(ctx context.Context, bin, logs, tmp string) (*emulator, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -40,8 +36,6 @@ func startEmulator(ctx context.Context, bin, logs, tmp string, secrets []Stored)
 			"HOME=" + tmp,
 			"TMPDIR=" + tmp,
 			"S3_DATA_DIR=" + filepath.Join(tmp, "s3"),
-			"STATE_DIR=" + state,
-			"PERSIST_STATE=1", // start with what is stored there
 			"BIND_HOST=127.0.0.1",
 			"GATEWAY_PORT=" + port,
 			"AWS_ENDPOINT_URL=" + e.url,
@@ -61,9 +55,9 @@ func startEmulator(ctx context.Context, bin, logs, tmp string, secrets []Stored)
 	return e, nil
 }
 
-// healthy returns when the emulator answers, or after 60 s with an error.
+// healthy returns when the emulator answers, or after three minutes with an error.
 func (e *emulator) healthy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+"/_ministack/health", nil)

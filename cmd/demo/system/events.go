@@ -154,8 +154,8 @@ func (s *System) Failures(ctx context.Context) ([]FailedInvocation, error) {
 	return s.failures.all(ctx)
 }
 
-// subscribe brings the result events of the default bus to a new queue.
-func subscribe(ctx context.Context, cfg aws.Config) (*queue[Event], error) {
+// resultEvents brings the result events of the default bus to a new queue.
+func resultEvents(ctx context.Context, cfg aws.Config) (*queue[Event], error) {
 	const name = "result-events"
 	queueURL, queueARN, err := createQueue(ctx, cfg, name, "events.amazonaws.com")
 	if err != nil {

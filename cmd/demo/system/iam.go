@@ -33,40 +33,14 @@ func (s *System) AssumeFunctionRole(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// RevokeAction takes one action away from the function's live role, wherever
-// its policies allow it, until restore. It is an error if none does.
+// RevokeAction denies the function's live role one action, until restore.
 func (s *System) RevokeAction(ctx context.Context, action string) (restore func(context.Context) error, err error) {
-	policies, err := s.rolePolicies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	changed := map[string]json.RawMessage{}
-	for name, document := range policies {
-		without, found, err := withoutAction(document, action)
-		if err != nil {
-			return nil, fmt.Errorf("policy %s: %w", name, err)
-		}
-		if found {
-			changed[name] = without
-		}
-	}
-	if len(changed) == 0 {
-		return nil, fmt.Errorf("no policy of the function's role allows %s", action)
-	}
+	const name = "revoked"
+	deny := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": %q, "Resource": "*"}]}`, action)
 	restore = func(ctx context.Context) error {
-		for name := range changed {
-			if err := s.putRolePolicy(ctx, name, policies[name]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.iam(ctx, "DeleteRolePolicy", url.Values{"PolicyName": {name}}, nil)
 	}
-	for name, document := range changed {
-		if err := s.putRolePolicy(ctx, name, document); err != nil {
-			return nil, err
-		}
-	}
-	return restore, nil
+	return restore, s.putRolePolicy(ctx, name, json.RawMessage(deny))
 }
 
 // RelaxRole does to the role's policies what ForEmulator does to a template: a
@@ -94,67 +68,23 @@ func (s *System) AllowedActions(ctx context.Context) ([]string, error) {
 	}
 	var actions []string
 	for name, document := range policies {
-		var policy struct{ Statement []statement }
+		var policy struct {
+			Statement []struct {
+				Effect string
+				Action any // a string or a list
+			}
+		}
 		if err := json.Unmarshal(document, &policy); err != nil {
 			return nil, fmt.Errorf("policy %s: %w", name, err)
 		}
-		for _, s := range policy.Statement {
-			if s.allows() {
-				actions = append(actions, s.actions()...)
+		for _, statement := range policy.Statement {
+			if statement.Effect == "Allow" {
+				actions = append(actions, strings.Fields(strings.Trim(fmt.Sprint(statement.Action), "[]"))...)
 			}
 		}
 	}
 	slices.Sort(actions)
 	return slices.Compact(actions), nil
-}
-
-// statement is one of an IAM policy, whatever is in it.
-type statement map[string]any
-
-func (s statement) allows() bool { return s["Effect"] == "Allow" }
-
-func (s statement) actions() []string {
-	switch action := s["Action"].(type) {
-	case string:
-		return []string{action}
-	case []any:
-		var all []string
-		for _, a := range action {
-			all = append(all, fmt.Sprint(a))
-		}
-		return all
-	}
-	return nil
-}
-
-// withoutAction returns the policy without the action, and whether it had it.
-func withoutAction(document json.RawMessage, action string) (_ json.RawMessage, found bool, err error) {
-	var policy struct {
-		Version   string
-		Statement []statement
-	}
-	if err := json.Unmarshal(document, &policy); err != nil {
-		return nil, false, err
-	}
-	var kept []statement
-	for _, s := range policy.Statement {
-		actions := s.actions()
-		if !s.allows() || !slices.Contains(actions, action) {
-			kept = append(kept, s)
-			continue
-		}
-		found = true
-		if actions = slices.DeleteFunc(actions, func(a string) bool { return a == action }); len(actions) > 0 {
-			s["Action"] = actions
-			kept = append(kept, s)
-		}
-	}
-	if len(kept) == 0 { // IAM takes no policy without a statement
-		kept = []statement{{"Effect": "Deny", "Action": action, "Resource": "*"}}
-	}
-	policy.Statement = kept
-	without, err := json.Marshal(policy)
-	return without, found, err
 }
 
 // rolePolicies returns the inline policies of the function's role by name.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Notice is a message of the stack's topic, as a subscriber gets it.
@@ -45,19 +42,6 @@ func (s *System) WaitNotice(ctx context.Context, match func(Notice) bool) (Notic
 
 // Notices returns the notices up to now, in order of arrival.
 func (s *System) Notices(ctx context.Context) ([]Notice, error) { return s.notices.all(ctx) }
-
-// subscribeNotices subscribes a queue of its own to the stack's topic.
-func subscribeNotices(ctx context.Context, cfg aws.Config, topicARN string) (*queue[Notice], error) {
-	queueURL, queueARN, err := createQueue(ctx, cfg, "notices", "sns.amazonaws.com")
-	if err != nil {
-		return nil, err
-	}
-	subscription := url.Values{"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN}}
-	if err := callQuery(ctx, cfg, "sns", "2010-03-31", "Subscribe", subscription, nil); err != nil {
-		return nil, err
-	}
-	return &queue[Notice]{cfg: cfg, url: queueURL}, nil
-}
 
 // policy is a resource's policy that lets services do one action.
 func policy(action, resource string, services ...string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 
@@ -21,13 +22,27 @@ type queue[T any] struct {
 }
 
 // createQueue creates a queue that lets a service of AWS send to it.
-func createQueue(ctx context.Context, cfg aws.Config, name, service string) (url, arn string, err error) {
+func createQueue(ctx context.Context, cfg aws.Config, name, service string) (queueURL, arn string, err error) {
 	arn = "arn:aws:sqs:" + Region + ":" + Account + ":" + name
 	var created struct{ QueueUrl string }
 	err = callJSON(ctx, cfg, "sqs", "AmazonSQS.CreateQueue", map[string]any{
 		"QueueName": name, "Attributes": map[string]string{"Policy": policy("sqs:SendMessage", arn, service)},
 	}, &created)
 	return created.QueueUrl, arn, err
+}
+
+// subscribe brings the messages of an SNS topic to a new queue of that name: raw,
+// or each in an envelope.
+func subscribe[T any](ctx context.Context, cfg aws.Config, topicARN, name string, raw bool) (*queue[T], error) {
+	queueURL, queueARN, err := createQueue(ctx, cfg, name, "sns.amazonaws.com")
+	if err != nil {
+		return nil, err
+	}
+	err = callQuery(ctx, cfg, "sns", "2010-03-31", "Subscribe", url.Values{
+		"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN},
+		"Attributes.entry.1.key": {"RawMessageDelivery"}, "Attributes.entry.1.value": {fmt.Sprint(raw)},
+	}, nil)
+	return &queue[T]{cfg: cfg, url: queueURL}, err
 }
 
 // all returns every message up to now.

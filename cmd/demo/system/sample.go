@@ -23,28 +23,16 @@ func (s *System) DeploySample(ctx context.Context, name, template string, parame
 		return nil, err
 	}
 	for {
-		var got struct {
-			Stack struct {
-				StackStatus, StackStatusReason string
-				Outputs                        []struct{ OutputKey, OutputValue string } `xml:"Outputs>member"`
-			} `xml:"DescribeStacksResult>Stacks>member"`
-		}
-		err := callQuery(ctx, s.cfg, "cloudformation", "2010-05-15", "DescribeStacks", url.Values{"StackName": {name}}, &got)
-		if err != nil {
+		stack, err := describeStack(ctx, s.cfg, name)
+		switch {
+		case err != nil:
 			return nil, err
+		case stack.Status == "CREATE_COMPLETE":
+			return stack.outputs(), nil
+		case stack.Status != "CREATE_IN_PROGRESS":
+			return nil, fmt.Errorf("stack %s: %s: %s", name, stack.Status, stack.Reason)
 		}
-		switch got.Stack.StackStatus {
-		case "CREATE_COMPLETE":
-			outputs := map[string]string{}
-			for _, o := range got.Stack.Outputs {
-				outputs[o.OutputKey] = o.OutputValue
-			}
-			return outputs, nil
-		case "CREATE_IN_PROGRESS":
-			time.Sleep(100 * time.Millisecond)
-		default:
-			return nil, fmt.Errorf("stack %s: %s: %s", name, got.Stack.StackStatus, got.Stack.StackStatusReason)
-		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -57,20 +45,8 @@ type Subscriber struct{ messages *queue[json.RawMessage] }
 // Subscribe brings the messages of an SNS topic, which must be JSON, to a new
 // queue of that name.
 func (s *System) Subscribe(ctx context.Context, topicARN, name string) (*Subscriber, error) {
-	queueARN := "arn:aws:sqs:" + Region + ":" + Account + ":" + name
-	policy := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
-		"Action": "sqs:SendMessage", "Resource": %q, "Condition": {"ArnEquals": {"aws:SourceArn": %q}}}]}`, queueARN, topicARN)
-	var created struct{ QueueUrl string }
-	err := callJSON(ctx, s.cfg, "sqs", "AmazonSQS.CreateQueue", map[string]any{"QueueName": name, "Attributes": map[string]string{"Policy": policy}}, &created)
-	if err != nil {
-		return nil, err
-	}
-	err = callQuery(ctx, s.cfg, "sns", "2010-03-31", "Subscribe", url.Values{"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN},
-		"Attributes.entry.1.key": {"RawMessageDelivery"}, "Attributes.entry.1.value": {"true"}}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Subscriber{&queue[json.RawMessage]{cfg: s.cfg, url: created.QueueUrl}}, nil
+	messages, err := subscribe[json.RawMessage](ctx, s.cfg, topicARN, name, true)
+	return &Subscriber{messages}, err
 }
 
 // Wait returns the first message that matches, waiting for it until ctx ends.

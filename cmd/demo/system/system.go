@@ -24,11 +24,10 @@ import (
 
 // Options say what to start.
 type Options struct {
-	Root      string                 // folder of go.mod; "" = the working directory's or the nearest above it
-	Name      string                 // of this system's folder in .run; two of one name wait for each other
-	Log       io.Writer              // what is being done, line by line; nil = not told
-	Before    func(*System) []Stored // secrets that are there before all else; the system has its stand-ins by then; nil = none
-	Overrides map[string]string      // template parameters, over this package's own choice; results are read from the default bus
+	Root      string            // folder of go.mod; "" = the working directory's or the nearest above it
+	Name      string            // of this system's folder in .run; two of one name wait for each other
+	Log       io.Writer         // what is being done, line by line; nil = not told
+	Overrides map[string]string // template parameters, over this package's own choice; results are read from the default bus
 
 	Keyless bool // Datadog accepts the function's role in place of keys
 
@@ -89,11 +88,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 
 	say("Starting the AWS emulator, and stand-ins for Datadog and an identity provider")
 	s.startStandIns()
-	var stored []Stored
-	if o.Before != nil {
-		stored = o.Before(s)
-	}
-	emulator, err := startEmulator(ctx, s.bin, s.Folder, tmp, stored)
+	emulator, err := startEmulator(ctx, s.bin, s.Folder, tmp)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +125,7 @@ func (s *System) deploy(ctx context.Context, root, tmp string, o Options) (err e
 	if err != nil {
 		return err
 	}
-	if s.Stack, err = describeStack(ctx, s.cfg); err != nil {
+	if s.Stack, err = outputsOf(ctx, s.cfg); err != nil {
 		return err
 	}
 	if s.function, err = describeFunction(ctx, s.cfg, s.Stack.FunctionName); err != nil {
@@ -140,10 +135,10 @@ func (s *System) deploy(ctx context.Context, root, tmp string, o Options) (err e
 		s.federate()
 	}
 	s.stops = append(s.stops, s.SaveLogs)
-	if s.events, err = subscribe(ctx, s.cfg); err != nil {
+	if s.events, err = resultEvents(ctx, s.cfg); err != nil {
 		return err
 	}
-	if s.notices, err = subscribeNotices(ctx, s.cfg, s.Stack.AlarmTopicARN); err != nil {
+	if s.notices, err = subscribe[Notice](ctx, s.cfg, s.Stack.AlarmTopicARN, "notices", false); err != nil {
 		return err
 	}
 	s.failures = &queue[FailedInvocation]{cfg: s.cfg, url: s.Stack.FailureQueueURL}

@@ -123,23 +123,12 @@ func TestOverlappingRotations(t *testing.T) {
 	u.datadogHolds(newer)
 }
 
-func TestDatadogKeysRotate(t *testing.T) {
+// TestDatadogsCredentialsChange has other keys, then a service access token, then keys again.
+func TestDatadogsCredentialsChange(t *testing.T) {
 	u := newUser(t)
 	u.result(u.rotates(u.newClientSecret()))
-	u.must(u.RotateDatadogKeys(u.ctx))
-	secret := u.newClientSecret()
-	if event := u.result(u.rotates(secret)); event.Detail.Outcome != "updated" {
-		t.Errorf("the result event: %s", event.Raw)
-	}
-	u.datadogHolds(secret)
-}
-
-// TestAccessTokenInPlaceOfKeys moves to a service access token, and back, without a gap.
-func TestAccessTokenInPlaceOfKeys(t *testing.T) {
-	u := newUser(t)
-	u.result(u.rotates(u.newClientSecret()))
-	for _, move := range []func(context.Context) error{u.ReplaceKeysByToken, u.RotateDatadogKeys} {
-		u.must(move(u.ctx))
+	for _, change := range []func(context.Context) error{u.RotateDatadogKeys, u.ReplaceKeysByToken, u.RotateDatadogKeys} {
+		u.must(change(u.ctx))
 		secret := u.newClientSecret()
 		if event := u.result(u.rotates(secret)); event.Detail.Outcome != "updated" {
 			t.Errorf("the result event: %s", event.Raw)

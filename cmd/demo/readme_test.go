@@ -37,6 +37,17 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestOperations finds the entry of each code in docs/operations.md.
+func TestOperations(t *testing.T) {
+	_, codes, _ := strings.Cut(readText(t, root+"docs/operations.md"), "\n## Codes\n")
+	codes, _, _ = strings.Cut(codes, "\n## ")
+	for _, row := range fault.Table {
+		if !regexp.MustCompile(`\b` + string(row.Code) + `\b`).MatchString(codes) {
+			t.Errorf("%s has no entry", row.Code)
+		}
+	}
+}
+
 // between puts table between the two comments that name it.
 func between(t *testing.T, text, name, table string) string {
 	t.Helper()

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
+
+	"datadog-webhook-auth-sync/handler/standin"
 )
 
 // Of one call. https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
@@ -65,12 +67,12 @@ func (b *Bus) PutEvents(ctx context.Context, in *eb.PutEventsInput, _ ...func(*e
 	b.calls++
 	call, sent, half := b.calls, time.Now(), b.Latency/2
 	b.mu.Unlock()
-	if !wait(ctx, half) {
+	if !standin.Wait(ctx, half) {
 		time.AfterFunc(half-time.Since(sent), func() { b.serve(call, in.Entries) })
 		return nil, failed(ctx.Err())
 	}
 	out, err := b.serve(call, in.Entries)
-	if !wait(ctx, half) {
+	if !standin.Wait(ctx, half) {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -148,17 +150,4 @@ func size(e types.PutEventsRequestEntry) int {
 
 func failed(err error) error {
 	return &smithy.OperationError{ServiceID: eb.ServiceID, OperationName: "PutEvents", Err: err}
-}
-
-// wait reports whether d passed before the context ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

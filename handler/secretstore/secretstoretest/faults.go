@@ -9,6 +9,8 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
+
+	"datadog-webhook-auth-sync/handler/standin"
 )
 
 // What Secrets Manager may answer to any call, for Fail, Lose and Hook.
@@ -79,12 +81,12 @@ func call[In, Out any](ctx context.Context, s *Server, op string, id *string, in
 	if s.Latency != nil {
 		half = s.Latency(op, name) / 2
 	}
-	if !wait(ctx, half) {
+	if !standin.Wait(ctx, half) {
 		time.AfterFunc(half-time.Since(sent), func() { serve(s, op, name, in, effect) })
 		return nil, failed(op, ctx.Err())
 	}
 	out, err := serve(s, op, name, in, effect)
-	if !wait(ctx, half) {
+	if !standin.Wait(ctx, half) {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -145,17 +147,4 @@ func (s *Server) nextFault(op string) fault {
 
 func failed(op string, err error) error {
 	return &smithy.OperationError{ServiceID: sm.ServiceID, OperationName: op, Err: err}
-}
-
-// wait reports whether d passed before the context ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -17,54 +17,33 @@ import (
 	"datadog-webhook-auth-sync/cmd/demo/system"
 )
 
-// commands is what the reader sources. curl signs as AWS's clients do; the
-// emulator's administrator is test:test.
+// commands is what the reader sources.
 var commands = template.Must(template.New("").Parse(`{{range .Settings}}export '{{.}}'
-{{end}}signed() { curl -s --user test:test --aws-sigv4 "aws:amz:{{.Region}}:$1" "${@:2}" | python3 -m json.tool; }
-secrets() {
-  signed secretsmanager -H "X-Amz-Target: secretsmanager.$1" -H "Content-Type: application/x-amz-json-1.1" \
-    -d "$2" {{.Endpoint}}/
-}
-value() {
-  printf '%s' '{\"client_id\": \"'$1'\", \"client_secret\": \"'$2'\", \"access_token_url\": \"{{.TokenURL}}\"}'
-}
+{{end}}. docs/ops.sh
 # TEAM CLIENT_SECRET
 allow() { curl -s -X PUT {{.Provider}}/$1/$2; }
 revoke() { curl -s -X DELETE {{.Provider}}/$1/$2; }
-rotate_team() { secrets PutSecretValue '{"SecretId": "{{.Prefix}}'$1'", "SecretString": "'"$(value $1 $2)"'"}'; }
-add_team() { allow $1 $2; secrets CreateSecret '{"Name": "{{.Prefix}}'$1'", "SecretString": "'"$(value $1 $2)"'"}'; }
-# TEAM
-team_record() { secrets DescribeSecret '{"SecretId": "{{.Prefix}}'$1'"}'; }
-sync_team() {
-  signed execute-api -H "Content-Type: application/json" -d '{"secretId": "{{.Prefix}}'$1'"}' {{.API}}/sync
-}
-run_reconcile() {
-  signed lambda -d '{"action": "reconcile"}' {{.Endpoint}}/2015-03-31/functions/{{.Function}}/invocations
-}
-teams() { signed execute-api {{.API}}/status; }
+rotate_team() { store_client_secret "{{.Prefix}}$1" <(echo "$2"); }
 `))
 
 var invitation = template.Must(template.New("").Parse(`
-Everything stays up until Ctrl-C. In another terminal, from this folder:
+Everything stays up until Ctrl-C. In another terminal with bash, AWS CLI 2, jq and curl, from this folder:
 
   source {{.Script}}
 
   allow orders autumn        has the identity provider accept a client secret of orders
   rotate_team orders autumn  stores it in AWS Secrets Manager
-  revoke orders autumn       ends it: alerts are lost; sync_team finds out
-  sync_team orders           asks for a sync over HTTP
-  add_team audit spring      adds a team with a client of its own
-  run_reconcile              as the schedule does every 15 minutes
-  teams                      the status of all
-  team_record orders         what is remembered of the last write
+  revoke orders autumn       ends it: alerts are lost; the next sync or reconcile finds out
+  reconcile                  as the schedule does every 15 minutes
+  status {{.Prefix}}orders
 
-A client secret that was not allowed is refused. Of that you hear from the second
-reconcile after 150 s, or when alerts are lost.
-
-The script sets what the AWS CLI and SAM need, so that all of README works as well:
+All commands of README and docs/operations.md work as well, with
   Datadog's keys  cp {{.Keys}} keys.json
   token URL       {{.TokenURL}}, for clients that you allow
   region          {{.Region}}
+
+A client secret that was not allowed is refused. Of that you hear from the second
+reconcile after 150 s, or when alerts are lost.
 `))
 
 // play leaves the system to the reader and tells what happens, until ctx ends.
@@ -73,9 +52,8 @@ func (st *story) play(ctx context.Context) error {
 	defer provider.Close()
 	script, keys := filepath.Join(st.Folder, "play.sh"), filepath.Join(st.Folder, "keys.json")
 	fields := map[string]any{
-		"Region": system.Region, "Endpoint": st.Endpoint(), "API": st.HTTPAPI(), "Settings": st.Settings(),
-		"Function": st.Stack.FunctionName, "Prefix": prefix, "TokenURL": st.TokenURL, "Provider": provider.URL,
-		"Script": near(script), "Keys": near(keys),
+		"Region": system.Region, "Settings": st.Settings(), "Prefix": prefix, "TokenURL": st.TokenURL,
+		"Provider": provider.URL, "Script": near(script), "Keys": near(keys),
 	}
 	var text strings.Builder
 	if err := commands.Execute(&text, fields); err != nil {

@@ -150,7 +150,8 @@ func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
 		return standin.JSON(status, map[string]any{"error": code, "error_description": "refused by tokentest"})
 	}
 	form, err := url.ParseQuery(body)
-	if r.Method != http.MethodPost || err != nil || form.Get("grant_type") != "client_credentials" {
+	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || err != nil ||
+		form.Get("grant_type") != "client_credentials" {
 		return refuse(http.StatusBadRequest, "invalid_request")
 	}
 	call.Scope, call.Audience = form.Get("scope"), form.Get("audience")

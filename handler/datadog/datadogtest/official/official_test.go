@@ -4,7 +4,6 @@ package official_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -26,8 +25,7 @@ const (
 
 var role = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "signing-key", SessionToken: "session/token+=="}
 
-// start returns a stand-in, the official client for it, and a context with its credentials: keys, wrong keys, token, or
-// keyless.
+// start returns a stand-in, the official client for it, and a context with its credentials: keys, token, or keyless.
 func start(t *testing.T, kind string) (*datadogtest.Server, *datadogV2.WebhooksIntegrationApi, context.Context) {
 	s := datadogtest.New("api-key", "app-key")
 	server := httptest.NewServer(s)
@@ -41,9 +39,8 @@ func start(t *testing.T, kind string) (*datadogtest.Server, *datadogV2.WebhooksI
 	ctx := context.WithValue(t.Context(), datadog.ContextServerIndex, 1) // of the server whose URL is all variables
 	ctx = context.WithValue(ctx, datadog.ContextServerVariables, map[string]string{"protocol": "http", "name": server.Listener.Addr().String()})
 	switch kind {
-	case "keys", "wrong keys":
-		app := map[string]string{"keys": "app-key"}[kind]
-		ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: "api-key"}, "appKeyAuth": {Key: app}})
+	case "keys":
+		ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: "api-key"}, "appKeyAuth": {Key: "app-key"}})
 	case "token":
 		s.SetAccessToken("ddsat_right")
 		ctx = context.WithValue(ctx, datadog.ContextAccessToken, "ddsat_right")
@@ -151,55 +148,6 @@ func TestLifeOfAnAuthMethod(t *testing.T) {
 			}
 			if calls := len(s.Calls()); calls != map[string]int{"keys": 5, "token": 5, "keyless": 6}[kind] {
 				t.Errorf("%d calls", calls)
-			}
-		})
-	}
-}
-
-func TestErrors(t *testing.T) {
-	const nobody = "00000000-0000-4000-8000-000000000000"
-	for name, tc := range map[string]struct {
-		status int
-		text   string
-	}{
-		"wrong keys": {http.StatusForbidden, "Forbidden"},
-		"missing":    {http.StatusNotFound, "The requested auth method does not exist."},
-		"taken":      {http.StatusConflict, "An auth method with this name already exists."},
-		"blank":      {http.StatusBadRequest, "name is missing or blank"},
-		"throttled":  {http.StatusTooManyRequests, "Too Many Requests"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, client, ctx := start(t, map[bool]string{true: "wrong keys", false: "keys"}[name == "wrong keys"])
-			s.Put(datadogtest.AuthMethod{Name: "taken", AccessTokenURL: tokenURL, ClientID: "client", ClientSecret: "s"})
-			var res *http.Response
-			var err error
-			switch name {
-			case "missing":
-				_, res, err = client.UpdateOAuth2ClientCredentials(ctx, nobody, update(func(*datadogV2.WebhooksOAuth2ClientCredentialsUpdateAttributes) {}))
-			case "blank":
-				_, res, err = client.CreateOAuth2ClientCredentials(ctx, create(""))
-			case "throttled":
-				s.Fail(datadogtest.Throttled(1))
-				fallthrough
-			default:
-				_, res, err = client.CreateOAuth2ClientCredentials(ctx, create("taken"))
-			}
-			if res == nil || res.StatusCode != tc.status {
-				t.Fatalf("%v, %v, want %d", res, err, tc.status)
-			}
-			failed, ok := errors.AsType[datadog.GenericOpenAPIError](err)
-			if !ok {
-				t.Fatalf("%T, want a GenericOpenAPIError", err)
-			}
-			model, ok := failed.Model().(datadogV2.APIErrorResponse)
-			if !ok {
-				t.Fatalf("the client did not understand %s", failed.Body())
-			}
-			if diff := cmp.Diff([]string{tc.text}, model.Errors); diff != "" {
-				t.Errorf("errors (-want +got):\n%s", diff)
-			}
-			if got := len(s.AuthMethods()); got != 1 {
-				t.Errorf("%d auth methods after a call that failed", got)
 			}
 		})
 	}

@@ -38,6 +38,8 @@ func TestHTTP(t *testing.T) {
 		{"out of scope", "POST", "/sync", asJSON, `{"secretId": "another/secret"}`, 403, "secret_out_of_scope"},
 		{"Datadog's keys", "POST", "/sync", asJSON, `{"secretId": "` + u.KeySecretARN + `"}`, 403, "secret_out_of_scope"},
 		{"no such secret", "POST", "/sync", asJSON, `{"secretId": "datadog/webhooks/nobody"}`, 404, "secret_not_found"},
+		{"status of no such secret", "GET", "/status?secretId=datadog/webhooks/nobody", nil, "", 404, "secret_not_found"},
+		{"status out of scope", "GET", "/status?secretId=another/secret", nil, "", 403, "secret_out_of_scope"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			u := u.in(t)
@@ -48,8 +50,8 @@ func TestHTTP(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"/sync", "/nowhere"} {
-		if answer := u.asks("POST", path, nil, mine, false); answer.Status != http.StatusForbidden {
+	for path, method := range map[string]string{"/sync": "POST", "/status": "GET", "/nowhere": "POST"} {
+		if answer := u.asks(method, path, nil, "", false); answer.Status != http.StatusForbidden {
 			t.Errorf("%s without a signature: %d, want 403", path, answer.Status)
 		}
 	}

@@ -5,13 +5,14 @@ package system
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -74,7 +75,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 			fmt.Fprintf(o.Log, format+"\n", args...)
 		}
 	}
-	root, err := findRoot(o.Root)
+	root, err := findRoot(ctx, o.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -202,17 +203,9 @@ func (s *System) startStandIns() {
 }
 
 // findRoot returns the folder of go.mod, from dir or the working directory up.
-func findRoot(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", errors.New("no go.mod in " + dir + " or above it")
-		}
-	}
+func findRoot(ctx context.Context, dir string) (string, error) {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
+	list.Dir = dir
+	found, err := list.Output()
+	return strings.TrimSpace(string(found)), err
 }

@@ -13,19 +13,10 @@ type Answer struct {
 	Body   []byte
 }
 
-// HTTPAPI is the address of the HTTP API. The emulator tells APIs apart by
-// host, as AWS does.
-func (s *System) HTTPAPI() string {
-	_, port, _ := strings.Cut(strings.TrimPrefix(s.Endpoint(), "http://"), ":")
-	_, host, _ := strings.Cut(s.Stack.HTTPAPIURL, "://") // https://ID.execute-api.…
-	id, _, _ := strings.Cut(host, ".")
-	return "http://" + id + ".execute-api.localhost:" + port
-}
-
-// HTTP calls the HTTP API. Without a signature it is nobody's call. A nil
-// header means JSON.
+// HTTP calls the HTTP API, which the emulator tells from others by host, as AWS
+// does. Without a signature it is nobody's call. A nil header means JSON.
 func (s *System) HTTP(ctx context.Context, method, path string, header http.Header, body string, signed bool) (Answer, error) {
-	req, err := http.NewRequest(method, s.HTTPAPI()+path, nil)
+	req, err := http.NewRequest(method, s.Endpoint()+path, nil)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -33,9 +24,9 @@ func (s *System) HTTP(ctx context.Context, method, path string, header http.Head
 	if header != nil {
 		req.Header = header.Clone()
 	}
-	// Not every resolver knows localhost's subdomains: the address is given.
-	req.Host = req.URL.Host
-	req.URL.Host = strings.TrimPrefix(s.Endpoint(), "http://")
+	_, host, _ := strings.Cut(s.Stack.HTTPAPIURL, "://") // ID.execute-api.…
+	id, _, _ := strings.Cut(host, ".")
+	req.Host = id + ".execute-api.localhost:" + req.URL.Port()
 	var resp *http.Response
 	var answer []byte
 	if signed {

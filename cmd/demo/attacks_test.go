@@ -15,8 +15,8 @@ import (
 	"datadog-webhook-auth-sync/handler/standin"
 )
 
-// These tests show on the deployed stack that a team that may write its own secret gains nothing that is another's. Each
-// rule by itself is tested in handler and handler/authsync; handler/simulation mixes attacks with everything else.
+// These tests show on the deployed stack that a team that may write its own secret gains nothing that is another's.
+// Each rule by itself is tested in handler and handler/authsync; handler/simulation mixes attacks with all else.
 
 // TestAttackOnAnAuthMethod has thieves, whose token endpoints accept anything, ask for the auth method of another team.
 func TestAttackOnAnAuthMethod(t *testing.T) {
@@ -117,8 +117,8 @@ func TestAttackOnTokenHosts(t *testing.T) {
 	}
 }
 
-// TestAttackByAnswers has a token endpoint and Datadog answer with what they were sent, most of it where HTTP does not allow
-// it. That nothing of it is told is checked at the end of every test.
+// TestAttackByAnswers has a token endpoint and Datadog answer with what they were sent, most of it where HTTP does not
+// allow it. That nothing of it is told is checked at the end of every test.
 func TestAttackByAnswers(t *testing.T) {
 	all := newTenants(t)
 	p := all.tenant("victim")

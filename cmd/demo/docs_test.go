@@ -232,8 +232,8 @@ func (r *reader) installsAWS() {
 	}
 }
 
-// loadedAWS is a command that is the AWS CLI of python3, without the time that Python takes to load it: see testdata/aws.py.
-// It is an error if python3 has none.
+// loadedAWS is a command that is the AWS CLI of python3, without the time that Python takes to load it: see
+// testdata/aws.py. It is an error if python3 has none.
 var loadedAWS = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "aws")
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -36,9 +37,9 @@ func (u *user) deploysSample(stack, file string, parameters map[string]string) (
 	return outputs
 }
 
-// TestNotices takes a secret through what can happen to it: created, refused while the old client secret still works, refused
-// while that does not work either, and recovered. It looks at what comes of each to chat.yaml, to PageTopicArn, and to Datadog
-// by events.yaml.
+// TestNotices takes a secret through what can happen to it: created, refused while the old client secret still works,
+// refused while that does not work either, and recovered. It looks at what comes of each to chat.yaml, to PageTopicArn,
+// and to Datadog by events.yaml.
 func TestNotices(t *testing.T) {
 	u := newUser(t)
 	channel, err := u.Subscribe(u.ctx, u.deploysSample(u.name, "chat.yaml", nil)["TopicArn"], u.name+"-chat")
@@ -247,18 +248,23 @@ func TestSampleRotator(t *testing.T) {
 			u := u.in(t)
 			detail := strings.NewReplacer("arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf", c.arn,
 				"1f2e3d4c-5b6a-4798-8899-aabbccddeeff", c.version).Replace(string(settled.Detail))
-			put, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
-				Source: aws.String("datadog-webhook-auth-sync"), DetailType: aws.String("Datadog Auth Method Settled"), Resources: []string{c.arn}, Detail: &detail,
-			}}})
-			u.must(err)
-			if put.FailedEntryCount > 0 {
-				t.Fatal("the bus refused the event")
-			}
 			var lines []string
-			err = until(u.ctx, func() bool {
-				lines, err = u.LogLines(u.ctx, log[c.log])
+			// An event may come twice. Here it does where a line is late: the emulator keeps that until the next call.
+			err := until(u.ctx, func() bool {
+				_, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
+					Source: aws.String("datadog-webhook-auth-sync"), DetailType: aws.String("Datadog Auth Method Settled"),
+					Resources: []string{c.arn}, Detail: &detail,
+				}}})
 				u.must(err)
-				return slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, c.want) })
+				for range 20 {
+					lines, err = u.LogLines(u.ctx, log[c.log])
+					u.must(err)
+					if strings.Contains(strings.Join(lines, "\n"), c.want) {
+						return true
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				return false
 			})
 			if err != nil {
 				t.Errorf("no line %s in\n%s", c.want, strings.Join(lines, "\n"))
@@ -267,7 +273,9 @@ func TestSampleRotator(t *testing.T) {
 	}
 	lines, err := u.LogLines(u.ctx, log["stack"])
 	u.must(err)
-	if n := strings.Count(strings.Join(lines, "\n"), "revoke what is older"); n != 1 {
-		t.Errorf("%d revocations, want 1", n)
+	others := func(line string) bool { return !strings.Contains(line, "revoke what is older") }
+	revocations := slices.DeleteFunc(lines, others)
+	if slices.Sort(revocations); len(slices.Compact(revocations)) != 1 {
+		t.Errorf("revocations of more than one version: %q", revocations)
 	}
 }

@@ -120,7 +120,7 @@ func optional(s string) *string {
 	return &s
 }
 
-// TestAsDocumented holds the stand-in to what its users do not meet, refusals above all. The rest their own tests notice.
+// TestAsDocumented holds the stand-in to what its users do not meet, refusals above all. Their tests notice the rest.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Operations.html
 func TestAsDocumented(t *testing.T) {
 	for name, test := range map[string]func(*user){

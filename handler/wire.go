@@ -91,7 +91,7 @@ func New(c Config, o Outside) *Handler {
 		client.Warm(ctx)
 	}()
 	return &Handler{
-		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Secrets: store, Refresh: c.Refresh, Now: time.Now}, secrets: store, scope: scope, now: time.Now,
+		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Refresh: c.Refresh}, secrets: store, scope: scope, now: time.Now,
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}

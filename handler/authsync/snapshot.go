@@ -86,7 +86,9 @@ func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (sna
 		snap.skip = snap.secret.SkipReason()
 		return snap, nil
 	case err == nil:
-		if err = s.parse(&snap, value); err == nil {
+		name := s.NamePrefix + strings.TrimPrefix(snap.secret.Name, s.Scope.Prefix)
+		snap.credential, err = secretstore.ParseCredential(value.Text, name, s.URLs)
+		if snap.name = cmp.Or(snap.credential.Name, name); err == nil {
 			snap.verification = s.verifyEarly(ctx, snap)
 		}
 	case snap.record.Version == "": // no held credential to ask about
@@ -120,14 +122,6 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 		return secretstore.Secret{}, secretstore.Value{}, err
 	}
 	return secret, value, err
-}
-
-// parse reads the credential in value.
-func (s *Syncer) parse(snap *snapshot, value secretstore.Value) (err error) {
-	name := s.NamePrefix + strings.TrimPrefix(snap.secret.Name, s.Scope.Prefix)
-	snap.credential, err = secretstore.ParseCredential(value.Text, name, s.URLs)
-	snap.name = cmp.Or(snap.credential.Name, name)
-	return err
 }
 
 // addMethods adds the auth methods as listed, and the one that is pinned or recorded where the listing lacks it and

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -18,18 +16,11 @@ import (
 // Fleet is every secret under the prefix. It is safe for concurrent use.
 type Fleet struct {
 	Syncer  *authsync.Syncer
-	Secrets *secretstore.Store
 	Refresh time.Duration // after which a secret in sync is verified and pushed again, at the latest
-	Now     func() time.Time
 
 	mu      sync.Mutex
 	listing *datadog.Listing // that Status asked for last
 	listed  time.Time
-}
-
-func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) []Reason {
-	methods, began := l.Methods()
-	return judge(s, methods, began, shared, f.Refresh, f.Now())
 }
 
 // admit returns secret_out_of_scope for what may not be touched, and secret_not_found where there is nothing to do.
@@ -52,25 +43,16 @@ func recordedBy(secrets []secretstore.Secret) map[string][]string {
 	return by
 }
 
-// list lists the auth methods and, page by page, the secrets in scope, both at once.
-func (f *Fleet) list(ctx context.Context, l *datadog.Listing, arnPrefix string) (secrets []secretstore.Secret,
-	secretsErr, methodsErr error) {
-	var both errgroup.Group
-	both.Go(func() error {
-		methodsErr = l.Load(ctx)
-		return nil
-	})
-	for next, more := "", true; more; more = next != "" {
+// list lists the secrets in scope, page by page.
+func (f *Fleet) list(ctx context.Context, arnPrefix string) (secrets []secretstore.Secret, err error) {
+	for next, more := "", true; more && err == nil; more = next != "" {
 		var page []secretstore.Secret
-		if page, next, secretsErr = f.Secrets.Page(ctx, f.Syncer.Scope.Prefix, next); secretsErr != nil {
-			break
-		}
+		page, next, err = f.Syncer.Secrets.Page(ctx, f.Syncer.Scope.Prefix, next)
 		for _, s := range page {
 			if f.admit(s, arnPrefix) == nil {
 				secrets = append(secrets, s)
 			}
 		}
 	}
-	_ = both.Wait()
-	return secrets, secretsErr, methodsErr
+	return secrets, err
 }

@@ -49,11 +49,11 @@ func stateOf(reasons []Reason) State {
 // recordGrace is how long after a record is dated its own tag may change the secret.
 const recordGrace = 5 * time.Second
 
-// judge returns why a secret is out of sync, what matters most first; none: it is in sync. methods are listed since began;
-// zero: the listing failed. A record later than one second before the listing began is not judged by it.
-func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began time.Time, shared bool,
-	refresh time.Duration, now time.Time) (reasons []Reason) {
-	r := s.Record
+// judge returns why a secret is out of sync, what matters most first; none: it is in sync. A record later than one second
+// before the listing began is not judged by it.
+func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) (reasons []Reason) {
+	r, age := s.Record, f.Syncer.Now().Sub(s.Record.At)
+	methods, began := l.Methods()
 	add := func(is bool, why Reason) {
 		if is {
 			reasons = append(reasons, why)
@@ -67,7 +67,6 @@ func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began ti
 	}
 	m, found := methods[r.ID]
 	listed := r.At.Before(began.Add(-time.Second))
-	age := now.Sub(r.At)
 	pushed := r.State == secretstore.Pushed
 	add(!r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)
 	add(listed && !found, AuthMethodMissing)
@@ -77,7 +76,7 @@ func judge(s secretstore.Secret, methods map[string]datadog.AuthMethod, began ti
 	add(r.Fails(), Failing)
 	add(pushed && age >= authsync.SettleAfter, NotSettled)
 	add(r.State == secretstore.Unproven, NotVerified)
-	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, refresh), RecordOld)
+	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, f.Refresh), RecordOld)
 	add(pushed && age < authsync.SettleAfter, Settling)
 	return reasons
 }

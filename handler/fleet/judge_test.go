@@ -1,11 +1,15 @@
 package fleet
 
 import (
+	"context"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"datadog-webhook-auth-sync/handler/authsync"
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -93,7 +97,14 @@ func TestJudge(t *testing.T) {
 			[]Reason{OtherVersion, AuthMethodMissing, AuthMethodShared, ChangedSince, RecordOld}, OutOfSync},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := judge(c.secret, c.methods, c.began, c.shared, refresh, now)
+			f := &Fleet{Syncer: &authsync.Syncer{Now: func() time.Time { return now }}, Refresh: refresh}
+			l := datadog.NewListing(func(context.Context) ([]datadog.AuthMethod, error) {
+				return slices.Collect(maps.Values(c.methods)), nil
+			}, func() time.Time { return c.began })
+			if err := l.Load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := f.judge(c.secret, l, c.shared)
 			if diff := cmp.Diff(c.want, got); diff != "" || stateOf(got) != c.state {
 				t.Errorf("state %s (-want +got):\n%s", stateOf(got), diff)
 			}
@@ -108,15 +119,19 @@ func TestJudge(t *testing.T) {
 }
 
 func TestRank(t *testing.T) {
-	for i, same := range [][][]Reason{
+	for want, same := range [][][]Reason{
 		{{OtherVersion, ChangedSince}, {AuthMethodMissing}, {AuthMethodShared}, {AttributesDiffer}, {ChangedSince, Settling}, {NeverSynced}},
 		{{NotSettled}},
 		{{OtherVersion, Failing}, {Failing}, {NeverSynced, Failing}},
 		{{RecordOld}, {NotVerified, RecordOld}},
 	} {
 		for _, reasons := range same {
-			if got := rank(reasons); got != i {
-				t.Errorf("rank(%v) = %d; want %d", reasons, got, i)
+			i := &item{reasons: reasons, secret: secretstore.Secret{Record: secretstore.Record{ID: "an id"}}}
+			if got := i.rank(); got != want {
+				t.Errorf("rank of %v: %d; want %d", reasons, got, want)
+			}
+			if i.secret.Record.ID = ""; i.rank() != lastRank {
+				t.Errorf("rank of %v without an id: %d", reasons, i.rank())
 			}
 		}
 	}

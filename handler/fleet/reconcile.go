@@ -59,13 +59,14 @@ type Unmanaged struct {
 // each, one at a time. It ends before ctx's deadline; its counts are as after the run. What keeps the run from listing
 // or from going on is the answer's Error.
 func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(report.Result)) Reconciliation {
-	started := f.Now()
+	started := f.Syncer.Now()
 	req.Trigger = report.Trigger{Type: report.TriggerReconcile, ID: req.RequestID}
 	req.Listing = f.Syncer.NewListing()
 	r := &run{Fleet: f, req: req, each: each, trouble: map[fault.Code]int{}}
 	r.answer = Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun,
 		Outcomes: map[report.Outcome]int{}}
-	secrets, secretsErr, methodsErr := f.list(ctx, req.Listing, req.ARNPrefix)
+	secrets, secretsErr := f.list(ctx, req.ARNPrefix)
+	methodsErr := req.Listing.Load(ctx)
 	r.answer.Listed, r.recordedBy = secretsErr == nil, recordedBy(secrets)
 	var items []*item
 	for _, s := range secrets {
@@ -80,7 +81,7 @@ func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(r
 	if req.DryRun {
 		r.answer.Unmanaged, r.answer.Plans = r.unmanaged(), capped(r.answer.Plans)
 	}
-	r.answer.DurationMs = f.Now().Sub(started).Milliseconds()
+	r.answer.DurationMs = f.Syncer.Now().Sub(started).Milliseconds()
 	return r.answer
 }
 
@@ -129,32 +130,20 @@ func (r *run) foreign() error {
 		"its credentials may be another organisation's", len(r.recordedBy))
 }
 
-// syncAll syncs what is out of sync, what a webhook waits for first. Last, and one at a time, come secrets that record no
-// auth method: no webhook uses what does not exist, and no two of a run create at once.
+// syncAll syncs what is out of sync, by rank; within a rank in another order each run, so that none that always fails is
+// always first. The last rank goes one at a time, so that no two of a run create at once.
 func (r *run) syncAll(ctx context.Context, items []*item) {
-	var update, create []*item
-	for _, i := range items {
-		switch {
-		case stateOf(i.reasons) != OutOfSync:
-		case i.secret.Record.ID == "":
-			create = append(create, i)
-		default:
-			update = append(update, i)
-		}
-	}
-	r.work(ctx, Workers, update)
-	r.work(ctx, 1, create)
-}
-
-// work syncs items by rank; within a rank in another order each run, so that none that always fails is always first.
-func (r *run) work(ctx context.Context, workers int, items []*item) {
+	items = slices.DeleteFunc(slices.Clone(items), func(i *item) bool { return stateOf(i.reasons) != OutOfSync })
+	order := func(i *item) uint64 { return hash(r.req.RequestID + i.secret.ARN) }
 	slices.SortFunc(items, func(a, b *item) int {
-		order := func(i *item) uint64 { return hash(r.req.RequestID + i.secret.ARN) }
-		return cmp.Or(cmp.Compare(rank(a.reasons), rank(b.reasons)), cmp.Compare(order(a), order(b)))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(order(a), order(b)))
 	})
 	var all errgroup.Group
-	all.SetLimit(workers)
+	all.SetLimit(Workers)
 	for _, i := range items {
+		if i.rank() == lastRank {
+			_ = all.Wait()
+		}
 		all.Go(func() error {
 			if i.left = !r.mayStart(ctx); !i.left {
 				r.sync(ctx, i)
@@ -165,14 +154,19 @@ func (r *run) work(ctx context.Context, workers int, items []*item) {
 	_ = all.Wait()
 }
 
-// rank orders secrets: out of sync without a failure, not settled, failing, old.
-func rank(reasons []Reason) int {
+const lastRank = 4
+
+// rank orders secrets by what a webhook waits for: out of sync without a failure, not settled, failing, old. Last come
+// those that record no auth method: no webhook uses what does not exist.
+func (i *item) rank() int {
 	switch {
-	case slices.Contains(reasons, Failing):
+	case i.secret.Record.ID == "":
+		return lastRank
+	case slices.Contains(i.reasons, Failing):
 		return 2
-	case reasons[0] == NotSettled:
+	case i.reasons[0] == NotSettled:
 		return 1
-	case reasons[0] == RecordOld, reasons[0] == NotVerified:
+	case i.reasons[0] == RecordOld, i.reasons[0] == NotVerified:
 		return 3
 	}
 	return 0
@@ -182,12 +176,12 @@ func (r *run) mayStart(ctx context.Context) bool {
 	deadline, timed := ctx.Deadline()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.stopped && !(timed && deadline.Sub(r.Now()) < startUntil)
+	return !r.stopped && !(timed && deadline.Sub(r.Syncer.Now()) < startUntil)
 }
 
 // sync judges the secret again by a fresh look, since lists may be minutes old, and syncs it if it is out of sync.
 func (r *run) sync(ctx context.Context, i *item) {
-	if fresh, err := r.Secrets.Describe(ctx, i.secret.ARN); err == nil { // otherwise the sync says what it is
+	if fresh, err := r.Syncer.Secrets.Describe(ctx, i.secret.ARN); err == nil { // otherwise the sync says what it is
 		i.secret = fresh
 		if r.judge(i); stateOf(i.reasons) != OutOfSync {
 			return
@@ -200,7 +194,7 @@ func (r *run) sync(ctx context.Context, i *item) {
 		return i.left
 	}
 	res := r.Syncer.Sync(ctx, req)
-	res.Repaired = res.Error == nil && !req.DryRun && i.isRepair(r.Now())
+	res.Repaired = res.Error == nil && !req.DryRun && i.isRepair(r.Syncer.Now())
 	i.skip = res.Outcome == report.Skipped || res.Error != nil && res.Error.Code == fault.SecretNotFound
 	if !req.DryRun {
 		i.after(res)
@@ -300,11 +294,12 @@ func (r *run) count(items []*item) {
 // unmanaged returns the auth methods that no secret records and no plan names.
 func (r *run) unmanaged() (all []Unmanaged) {
 	methods, _ := r.req.Listing.Methods()
-	planned := func(id string) bool {
-		return slices.ContainsFunc(r.answer.Plans, func(p report.Result) bool { return p.AuthMethod.ID == id })
+	planned := map[string]bool{}
+	for _, p := range r.answer.Plans {
+		planned[p.AuthMethod.ID] = true
 	}
 	for id, m := range methods {
-		if r.recordedBy[id] == nil && !planned(id) {
+		if r.recordedBy[id] == nil && !planned[id] {
 			all = append(all, Unmanaged{id, m.Shown().Name})
 		}
 	}

@@ -69,7 +69,12 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return l.Load(ctx) })
 	both.Go(func() (err error) {
-		secrets, next, err = f.page(ctx, req)
+		if req.SecretID == "" {
+			secrets, next, err = f.Syncer.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
+			return err
+		}
+		secrets = make([]secretstore.Secret, 1)
+		secrets[0], err = f.Syncer.Secrets.Describe(ctx, req.SecretID)
 		return err
 	})
 	if err := both.Wait(); err != nil {
@@ -96,18 +101,10 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 func (f *Fleet) recentListing() *datadog.Listing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := f.Now(); f.listing == nil || now.Sub(f.listed) >= listingKept {
+	if now := f.Syncer.Now(); f.listing == nil || now.Sub(f.listed) >= listingKept {
 		f.listing, f.listed = f.Syncer.NewListing(), now
 	}
 	return f.listing
-}
-
-func (f *Fleet) page(ctx context.Context, req StatusRequest) ([]secretstore.Secret, string, error) {
-	if req.SecretID == "" {
-		return f.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
-	}
-	secret, err := f.Secrets.Describe(ctx, req.SecretID)
-	return []secretstore.Secret{secret}, "", err
 }
 
 func (f *Fleet) statusOf(secret secretstore.Secret, l *datadog.Listing, shared bool) SecretStatus {

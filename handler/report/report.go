@@ -30,11 +30,10 @@ type Trigger struct {
 	ID   string `json:"id"`   // of the event or request
 }
 
-// TriggerReconcile is the type of a Reconcile's trigger.
-const TriggerReconcile = "reconcile"
-
-// VerificationOff is the Verification of a Result where verification is off.
-const VerificationOff = "off"
+const (
+	TriggerReconcile = "reconcile" // the type of a Reconcile's trigger
+	VerificationOff  = "off"       // the Verification of a Result where verification is off
+)
 
 // Result says what one sync did.
 type Result struct {
@@ -55,22 +54,16 @@ type Result struct {
 	Recovered                  *Failure       `json:"recovered,omitempty"` // after a failure that was told
 	Summary                    string         `json:"summary"`
 
-	DryRun bool `json:"-"`
-	// NoAuthMethod: of a failure, Datadog has no auth method for the secret.
-	NoAuthMethod bool `json:"-"`
-	// FirstPush: the version was written for the first time, and another was recorded.
-	FirstPush bool `json:"-"`
-	// Retry: the event that asked is to be delivered again.
-	Retry bool `json:"-"`
-	// Told: the result was published.
-	Told bool `json:"-"`
-	// Unpublished is why the result did not reach the event bus, where it should have.
-	Unpublished *fault.Error `json:"-"`
-	// Record is the secret's record now; nil: it could not be read. RecordFailed: it is not what it should be.
-	Record       *secretstore.Record `json:"-"`
-	RecordFailed bool                `json:"-"`
-	// Repaired: a Reconcile found a missed event, or what somebody else wrote.
-	Repaired bool `json:"-"`
+	// For the log, the metrics and the caller only.
+	DryRun       bool                `json:"-"`
+	NoAuthMethod bool                `json:"-"` // of a failure: Datadog has no auth method for the secret
+	FirstPush    bool                `json:"-"` // the version was written for the first time, and another was recorded
+	Retry        bool                `json:"-"` // the event that asked is to be delivered again
+	Told         bool                `json:"-"` // the result was published
+	Unpublished  *fault.Error        `json:"-"` // why it was not, where it should have been
+	Record       *secretstore.Record `json:"-"` // the secret's record now; nil: it could not be read
+	RecordFailed bool                `json:"-"` // Record is not what it should be
+	Repaired     bool                `json:"-"` // a Reconcile found a missed event, or what somebody else wrote
 }
 
 // Held says whether the credential that Datadog holds, as far as is recorded, still works.
@@ -109,12 +102,6 @@ type Plan struct {
 	Changes []Change `json:"changes"`
 }
 
-// PlanOf returns the plan of a sync that would have outcome o.
-func PlanOf(o Outcome, before, after datadog.AuthMethod) *Plan {
-	action := map[Outcome]string{Created: "create", Updated: "update", Adopted: "adopt"}[o]
-	return &Plan{action, Changes(before, after)}
-}
-
 // Change is one attribute that a write would change; client_secret comes without its values.
 type Change struct {
 	Attribute string `json:"attribute"`
@@ -133,19 +120,21 @@ func (r Result) DetailType() string {
 	return "Datadog Auth Method Synced"
 }
 
-// Changes lists the attributes in which after differs from before, and the client secret, which is always written.
-func Changes(before, after datadog.AuthMethod) []Change {
-	var all []Change
-	for _, a := range []struct{ name, from, to string }{
+// PlanOf returns the plan of a sync that would have outcome o: the attributes that would change, and the client secret,
+// which is always written.
+func PlanOf(o Outcome, before, after datadog.AuthMethod) *Plan {
+	p := &Plan{Action: map[Outcome]string{Created: "create", Updated: "update", Adopted: "adopt"}[o]}
+	for _, a := range []Change{
 		{"name", before.Name, after.Name},
 		{"access_token_url", before.AccessTokenURL, after.AccessTokenURL},
 		{"client_id", before.ClientID, after.ClientID},
 		{"audience", before.Audience, after.Audience},
 		{"scope", before.Scope, after.Scope},
 	} {
-		if a.from != a.to {
-			all = append(all, Change{a.name, a.from, a.to})
+		if a.From != a.To {
+			p.Changes = append(p.Changes, a)
 		}
 	}
-	return append(all, Change{Attribute: "client_secret"})
+	p.Changes = append(p.Changes, Change{Attribute: "client_secret"})
+	return p
 }

@@ -14,12 +14,12 @@ import (
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-func TestChanges(t *testing.T) {
+func TestPlanOf(t *testing.T) {
 	before := datadog.AuthMethod{Name: "n", ClientID: "c", Audience: "a", Scope: "s"}
 	after := datadog.AuthMethod{Name: "n", ClientID: "d", Scope: "t"}
 
 	want := []report.Change{{"client_id", "c", "d"}, {"audience", "a", ""}, {"scope", "s", "t"}, {Attribute: "client_secret"}}
-	if diff := cmp.Diff(want, report.Changes(before, after)); diff != "" {
+	if diff := cmp.Diff(want, report.PlanOf(report.Updated, before, after).Changes); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

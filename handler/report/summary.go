@@ -53,9 +53,9 @@ func (r Result) sentences() (cause, rest string) {
 		return fmt.Sprintf("a sync would %s the auth method", r.Plan.Action), ". Nothing was written."
 	case r.Recovered != nil:
 		since := r.Recovered.Since.UTC().Format(time.DateTime + " UTC")
-		return fmt.Sprintf("recovered from %s, failing since %s", r.Recovered.Code, since), ". " + r.holds() + r.attach()
+		return fmt.Sprintf("recovered from %s, failing since %s", r.Recovered.Code, since), ". " + r.holds()
 	case r.Outcome == Created:
-		return "created an auth method at Datadog", ". " + r.holds() + r.attach()
+		return "created an auth method at Datadog", ". " + r.holds()
 	case r.PreviousSecretSafeToRevoke:
 		return "settled", ". Datadog holds the current client secret permanently; " +
 			"as far as Datadog goes, the one before may be revoked."
@@ -82,18 +82,15 @@ func (r Result) Loss() string {
 	return "Whether alerts are being lost is not known."
 }
 
-func (r Result) attach() string {
-	if r.Outcome == Created {
-		return " Attach it to your webhooks there."
-	}
-	return ""
-}
-
 func (r Result) holds() string {
+	text := "Datadog holds the current client secret; whether its token endpoint accepts it is not known."
 	if r.Verification == string(tokencheck.Accepted) {
-		return "Datadog holds the current client secret, and its token endpoint accepts it."
+		text = "Datadog holds the current client secret, and its token endpoint accepts it."
 	}
-	return "Datadog holds the current client secret; whether its token endpoint accepts it is not known."
+	if r.Outcome == Created {
+		text += " Attach it to your webhooks there."
+	}
+	return text
 }
 
 // unescaped replaces what some channel would have to escape.

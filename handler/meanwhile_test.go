@@ -1,0 +1,121 @@
+package handler_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/secretstore"
+)
+
+// What another hand does to a secret while it is synced.
+func TestMeanwhile(t *testing.T) {
+	for name, play := range map[string]func(t *testing.T, w *world){
+		// The provider keeps one secret, and is slow to honour the new one.
+		"another invocation writes the next version, after a write of this one": func(t *testing.T, w *world) {
+			first, second := w.createSettled(), w.value("second")
+			w.datadog.Latency = 400 * time.Millisecond
+			w.secrets.Put(secretName, second)
+			event, third := w.labelEvent(), ""
+			time.AfterFunc(500*time.Millisecond, func() {
+				third = w.putRejected("third")
+				w.revoke(first)
+				w.revoke(second)
+			})
+			time.AfterFunc(2*time.Second, func() { // the first waits before it says that alerts are being lost
+				w.tokens.Allow("payments-client", secretIn(third))
+				w.mustSync()
+			})
+			w.mustInvoke(event, "")
+			w.wantResults("in the end", "updated", "updated")
+			w.mustHold("in the end")
+		},
+		"another invocation ends the loss, and the look fails": func(t *testing.T, w *world) {
+			first := w.createSettled()
+			second := w.putRejected("second")
+			w.revoke(first)
+			var repaired atomic.Bool
+			time.AfterFunc(2*time.Second, func() {
+				w.tokens.Allow("payments-client", secretIn(second))
+				w.mustSync()
+				repaired.Store(true)
+			})
+			w.secrets.Hook = func(op, _ string) error {
+				if op == "DescribeSecret" && repaired.Load() {
+					return throttled
+				}
+				return nil
+			}
+			w.mustInvoke(directSync, fault.CredentialRejected)
+			w.wantResults("in the end", "updated")
+		},
+		"AWSCURRENT goes back to the held version, which was refused, in a brown-out": func(t *testing.T, w *world) {
+			value := w.createSettled()
+			first, _ := w.secrets.Current(secretName)
+			w.putRejected("second")
+			w.revoke(value)
+			time.AfterFunc(3*time.Second, func() {
+				w.secrets.MoveCurrent(secretName, first)
+				w.tokens.Fail(unavailable)
+			})
+			w.resetCalls()
+			if w.mustInvoke(directSync, fault.CredentialRejected); w.calls()["PATCH"] > 0 {
+				t.Errorf("calls: %v", w.calls())
+			}
+		},
+		"AWSCURRENT moves, and the labels cannot be read": func(t *testing.T, w *world) {
+			w.createSettled()
+			w.put("second")
+			w.datadog.Latency = 400 * time.Millisecond
+			time.AfterFunc(300*time.Millisecond, func() { w.put("third") })
+			w.resetCalls()
+			w.secrets.Hook = func(op, name string) error {
+				if name == "" {
+					t.Errorf("%s of no secret", op)
+				}
+				if op == "DescribeSecret" && w.calls()["DescribeSecret"] == 3 {
+					return throttled
+				}
+				return nil
+			}
+			w.mustInvoke(directSync, fault.SecretsUnavailable)
+			w.wantResults("in the end")
+		},
+		"AWSCURRENT moves in a reconcile, which counts what it wrote": func(t *testing.T, w *world) {
+			w.createSettled()
+			w.put("second")
+			var once atomic.Bool
+			w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
+				if r.Method == "PATCH" && !once.Swap(true) {
+					w.put("third")
+				}
+				return nil
+			})
+			if got := w.reconcile(); got.OutOfSync != 0 || got.Settling != 1 {
+				t.Errorf("%d out of sync, %d settling", got.OutOfSync, got.Settling)
+			}
+		},
+		"a tag moves to another's auth method, and the fleet's look fails": func(t *testing.T, w *world) {
+			w.createManySettled(2)
+			other := w.record(nameOf(1))["id"]
+			before, _ := w.datadog.Get(other)
+			w.secrets.Put(nameOf(0), w.value("second-of-0", "name"))
+			var once atomic.Bool
+			w.secrets.Hook = func(op, name string) error {
+				if op != "DescribeSecret" || name != nameOf(0) || once.Swap(true) {
+					return nil
+				}
+				w.secrets.Tag(nameOf(0), secretstore.RecordTag, "id="+other)
+				return throttled
+			}
+			w.reconcile()
+			if after, _ := w.datadog.Get(other); after.ClientSecret != before.ClientSecret {
+				t.Error("it got the client secret of a secret that is not its own")
+			}
+		},
+	} {
+		subtest(t, name, func(t *testing.T, w *world) { play(t, w) })
+	}
+}

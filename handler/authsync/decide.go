@@ -12,16 +12,16 @@ import (
 
 // plan is the one write that a round is to make.
 type plan struct {
-	outcome report.Outcome     // of a sync that makes it: created, updated or adopted
-	own     bool               // the record names the auth method, so that no possession needs to be shown
-	before  datadog.AuthMethod // as it is at Datadog; zero for a create
-	after   datadog.AuthMethod // as it will be
-	write   datadog.Write
-	left    string // the id of an auth method that the secret no longer pins
+	outcome   report.Outcome     // of a sync that makes it: created, updated or adopted
+	own       bool               // the record names the auth method, so that no possession needs to be shown
+	before    datadog.AuthMethod // as it is at Datadog; zero for a create
+	after     datadog.AuthMethod // as it will be
+	write     datadog.Write
+	abandoned string // the id of an auth method that the secret no longer pins
 }
 
-// decide names the auth method to write to, by the first of these that applies. An id exists if it is listed, or if a
-// Get answered it.
+// decide names the auth method to write to, by the first of these that applies; none where another secret records the
+// same. An id exists if it is listed, or if a Get answered it.
 //
 //	a. the secret pins an id: its own by the record, update it; another that exists, take it over; one that is gone:
 //	   auth_method_not_found;
@@ -40,7 +40,7 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 	twin, twinExists := find(snap.methods, func(m datadog.AuthMethod) bool {
 		return m.ClientID == c.ClientID && m.AccessTokenURL == c.AccessTokenURL
 	})
-	switch missing := c.MissingToCreate(); {
+	switch {
 	case snap.shared:
 		return plan{}, fault.New(fault.AuthMethodMismatch,
 			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
@@ -48,14 +48,14 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 	case c.AuthMethodID != "" && pinExists: // a
 		p, err := planUpdate(snap, pinned, urls, verified)
 		if record.ID != c.AuthMethodID {
-			p.left = record.ID
+			p.abandoned = record.ID
 		}
 		return p, err
 	case c.AuthMethodID == "" && recordExists: // b
 		return planUpdate(snap, recorded, urls, verified)
 	case c.AuthMethodID == "" && nameExists: // c
 		return planUpdate(snap, named, urls, verified)
-	case record.ID != "" && record.ID == snap.lookUp() && !snap.gone(): // a, d
+	case record.ID != "" && record.ID == snap.wantedID() && !snap.gone(): // a, d
 		return plan{}, fault.New(fault.DatadogUnavailable, "Datadog does not show auth method %s yet", record.ID)
 	case c.AuthMethodID != "": // a
 		return plan{}, fault.New(fault.AuthMethodNotFound,
@@ -65,9 +65,9 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 			"auth method %s was deleted at Datadog: remove the tag %s to have a new one made, then attach that to your webhooks",
 			record.ID, secretstore.RecordTag).WithBrief("its auth method was deleted at Datadog").
 			WithHint("Take the tag " + secretstore.RecordTag + " off the secret; then attach the new one to your webhooks.")
-	case len(missing) > 0: // e
+	case len(c.MissingToCreate()) > 0: // e
 		return plan{}, fault.New(fault.SecretInvalid,
-			"%s: required to create an auth method, and there is none to update", strings.Join(missing, ", "))
+			"%s: required to create an auth method, and there is none to update", strings.Join(c.MissingToCreate(), ", "))
 	case c.Name == "" && twinExists: // f
 		return plan{}, fault.New(fault.AuthMethodMismatch, "auth method %s already has this client_id and access_token_url: "+
 			"pin it with auth_method_id, or state a name to create another", twin.ID).
@@ -137,12 +137,15 @@ func notPossessed(id, why string) *fault.Error {
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
 // not state. Such a URL counts only while the auth method is as recorded: whoever edits it does not get the next secret.
 func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
+	if c.AccessTokenURL != "" { // ParseCredential has checked it
+		return nil
+	}
 	why := withheldFrom(m, c, urls)
 	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
 	if edited {
 		why = "may be another than recorded, since the auth method was edited"
 	}
-	if why == "" || c.AccessTokenURL != "" { // ParseCredential asked
+	if why == "" {
 		return nil
 	}
 	return fault.New(fault.AuthMethodMismatch, "the access_token_url of auth method %s %s: "+

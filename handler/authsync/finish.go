@@ -12,12 +12,12 @@ import (
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
-// ending is what is to be made known of a sync.
+// ending says whether to publish a result, and what to record then.
 type ending struct {
-	publish     bool
-	known       bool               // the failure is recorded as told already
-	record      secretstore.Record // the next; where it is published, after that
-	unpublished secretstore.Record // the next where it could not be published, so that the next sync tells it
+	publish       bool
+	noRetry       bool               // though not published: the record tells the failure already, or the run does
+	record        secretstore.Record // after publishing, or where nothing is to be published
+	ifUnpublished secretstore.Record // where it could not be published, so that the next sync tells it
 }
 
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
@@ -36,14 +36,14 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	if end.publish {
 		err := s.publish(ctx, res, now)
 		if res.Told = err == nil; err != nil {
-			end.record = end.unpublished
+			end.record = end.ifUnpublished
 			res.Unpublished = fault.From(err)
 			res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
 		}
 	}
 	if res.Error != nil {
 		young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
-		res.Retry = res.Error.Retryable && young || !res.Told && !end.known
+		res.Retry = res.Error.Retryable && young || !res.Told && !end.noRetry
 	}
 	if old.ARN == "" {
 		return res
@@ -60,7 +60,7 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	return res
 }
 
-// endSuccess publishes every success but a refresh: a Reconcile's that found all as recorded, and settles nothing.
+// endSuccess has every success published but a refresh: a Reconcile's that found all as recorded, and settles nothing.
 func endSuccess(req Request, all rounds, now time.Time) ending {
 	w, last, old := all.lastWrite(), all.last(), all.lastRead()
 	was, found := old.Record, all[0].snapshot.record // found: before another invocation wrote meanwhile
@@ -69,19 +69,19 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 	next.Refused = refusedAfter(all, next.Refused)
 	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && was.Version == found.Version &&
 		was.Digest == last.plan.before.Digest()
-	end := ending{publish: true, record: next, unpublished: next.WithFailureOf(was)}
+	end := ending{publish: true, record: next, ifUnpublished: next.WithFailureOf(was)}
 	switch {
 	case next.State == secretstore.Settled && was.State != secretstore.Settled:
-		end.unpublished = was
+		end.ifUnpublished = was
 	case reconcile && asRecorded && !was.Fails():
 		end.publish = false
 	case all.onboarded():
-		end.unpublished = next.Unpublished().WithFailureOf(was)
+		end.ifUnpublished = next.WithoutVersion().WithFailureOf(was)
 	}
 	return end
 }
 
-// endFailure publishes a failure by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
+// endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
 // Datadog took is recorded.
 func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	e, last, old := fault.From(all.last().err), all.last(), all.lastRead()
@@ -90,23 +90,23 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	if w != nil && !next.At.After(w.record.At) { // another invocation wrote later
 		next = recordAfter(w, old, "", false, now)
 		if all.onboarded() {
-			next = next.Unpublished()
+			next = next.WithoutVersion()
 		}
 		next = next.WithFailureOf(old.Record)
 	}
 	if w != nil || last.look != nil {
 		next.Refused = refusedAfter(all, next.Refused)
 	}
-	if req.Owns != nil && req.Owns(e) {
-		return ending{known: true, record: next}
+	if req.Claim != nil && req.Claim(e) {
+		return ending{noRetry: true, record: next}
 	}
 	held := last.held.Outcome
 	tell, known := toTell(e, next, held, req.Event, now)
 	end := ending{tell, known, next, next}
 	if last.look != nil {
 		lost := losing(next, held)
-		end.record = next.Failed(e.Code, tell, lost, now, site)
-		end.unpublished = next.Failed(e.Code, false, lost, now, site)
+		end.record = next.WithFailure(e.Code, tell, lost, now, site)
+		end.ifUnpublished = next.WithFailure(e.Code, false, lost, now, site)
 	}
 	return end
 }

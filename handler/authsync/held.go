@@ -65,5 +65,5 @@ func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 		return unknown // 5
 	}
 	request := requestOf(m, c.ClientSecret)
-	return s.check(ctx, id, request, knownStyle(record, m, request)) // 6
+	return s.ask(ctx, id, request, knownStyle(record, m, request)) // 6
 }

@@ -21,7 +21,7 @@ const SettleAfter = 10 * time.Minute
 //  2. else, if it is pushed, it stays, so that nobody keeps a secret from settling by asking for syncs.
 //
 // After any other write it is pushed. A failure stays beside a write without a verdict. settles reports that a Reconcile
-// asked, and that AWSCURRENT did not move in this sync.
+// asked, and that its first round wrote.
 func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome, settles bool,
 	now time.Time) secretstore.Record {
 	old, next := look.Record, w.record
@@ -41,8 +41,9 @@ func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome
 	return next
 }
 
-// refusedAfter returns which version a token request refused last, where old is the recorded one: old stands until that
-// version is accepted. A held version counts where no other does.
+// refusedAfter returns which version a token request refused last, where old is the recorded one, and none if it was
+// accepted since. It prefers the AWSCURRENT of a later round to that of an earlier one, that to old, and old to a held
+// version.
 func refusedAfter(all rounds, old string) string {
 	refused := map[string]bool{old: old != ""} // RefusedKey → by the last verdict on that version
 	note := func(v verification) string {

@@ -26,7 +26,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 	}
 	res.Retry = res.Error != nil && res.Error.Retryable
 	_, named := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
-	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.lookUp() == "" && !named
+	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.wantedID() == "" && !named
 
 	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(snap.credential.ClientSecret).Shown() }
 	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
@@ -47,9 +47,9 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 			lag := max(0, r.written.record.At.Sub(req.Event.Time).Milliseconds())
 			res.LagMs = &lag
 		}
-		if r.plan.left != "" {
+		if r.plan.abandoned != "" {
 			res.Warnings = append(res.Warnings,
-				"the secret pins another auth method than before: "+r.plan.left+" keeps its last client secret")
+				"the secret pins another auth method than before: "+r.plan.abandoned+" keeps its last client secret")
 		}
 	}
 	if res.Outcome == report.Created {

@@ -27,8 +27,8 @@ type snapshot struct {
 	skip         string                        // why there is nothing to do; empty: there is
 }
 
-// lookUp returns the id of the auth method that is pinned or recorded; empty: none is.
-func (snap snapshot) lookUp() string {
+// wantedID returns the id of the auth method that is pinned or recorded; empty: none is.
+func (snap snapshot) wantedID() string {
 	return cmp.Or(snap.credential.AuthMethodID, snap.record.ID)
 }
 
@@ -39,7 +39,7 @@ const goneAfter = 10 * time.Minute
 // is at least 10 minutes old.
 func (snap snapshot) gone() bool {
 	_, exists := snap.methods[snap.record.ID]
-	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.lookUp() == snap.record.ID
+	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.wantedID() == snap.record.ID
 	return lookedUp && !exists && snap.at.Sub(snap.record.At) >= goneAfter
 }
 
@@ -58,9 +58,9 @@ func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
 	return snap.secret.ARN != "" && (wrote || found)
 }
 
-// snapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states all
+// takeSnapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states all
 // that a token request takes, that runs beside the listing.
-func (s *Syncer) snapshot(ctx context.Context, req Request, earlier rounds) (snap snapshot, err error) {
+func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) (snap snapshot, err error) {
 	snap.at = s.Now()
 	if err := s.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
 		return snap, err
@@ -128,7 +128,7 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 // Datadog shows it.
 func (s *Syncer) addMethods(ctx context.Context, snap *snapshot, l *datadog.Listing) error {
 	methods, _ := l.Methods()
-	id := snap.lookUp()
+	id := snap.wantedID()
 	if _, found := methods[id]; !found && id != "" {
 		m, err := s.AuthMethods.Get(ctx, id)
 		if err != nil && !datadog.IsNotFound(err) {

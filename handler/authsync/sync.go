@@ -64,10 +64,10 @@ type Request struct {
 	DryRun    bool
 
 	// Of a Reconcile only: the listing that its syncs share; whether another secret records the same auth method; and
-	// whether a failure is the run's, which is then neither published nor recorded.
+	// what takes a failure as the run's, and reports whether it did: such a failure is neither published nor recorded.
 	Listing *datadog.Listing
 	Shared  func(secretstore.Secret) bool
-	Owns    func(*fault.Error) bool
+	Claim   func(*fault.Error) bool
 
 	// Of Verify only: what to read in place of AWSCURRENT.
 	secret *secretstore.Secret
@@ -85,12 +85,12 @@ func (s *Syncer) Sync(ctx context.Context, req Request) report.Result {
 	}
 	if req.DryRun {
 		r := s.dryRun(ctx, req, nil)
-		if r.err != nil && req.Owns != nil {
-			req.Owns(fault.From(r.err))
+		if r.err != nil && req.Claim != nil {
+			req.Claim(fault.From(r.err))
 		}
 		return s.newResult(req, rounds{r}, secretstore.Record{})
 	}
-	return s.finish(ctx, req, s.rounds(ctx, req))
+	return s.finish(ctx, req, s.allRounds(ctx, req))
 }
 
 // round is what one round saw, decided and did.
@@ -138,10 +138,10 @@ func (rs rounds) lastRead() secretstore.Secret {
 	return secretstore.Secret{}
 }
 
-// rounds makes rounds until one ends the sync. Where there turns out to be nothing to do after a write, the write counts.
-func (s *Syncer) rounds(ctx context.Context, req Request) (all rounds) {
+// allRounds makes rounds until one ends the sync. Where there turns out to be nothing to do after a write, the write counts.
+func (s *Syncer) allRounds(ctx context.Context, req Request) (all rounds) {
 	for {
-		r := s.round(ctx, req, all)
+		r := s.oneRound(ctx, req, all)
 		if r.snapshot.skip != "" && all.lastWrite() != nil {
 			for all.last().written == nil {
 				all = all[:len(all)-1]
@@ -154,12 +154,12 @@ func (s *Syncer) rounds(ctx context.Context, req Request) (all rounds) {
 	}
 }
 
-// round takes one snapshot, decides on it, writes at most once, and looks again. Another round follows if
+// oneRound takes a snapshot, decides on it, writes at most once, and looks again. Another round follows if
 //
 //  1. the write met a surprise;
 //  2. AWSCURRENT moved meanwhile;
 //  3. it failed, and another invocation wrote meanwhile.
-func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
+func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) round {
 	work, cancel := deadline.Before(ctx, lookReserve)
 	defer cancel()
 	last := len(earlier) == maxRounds-1
@@ -210,7 +210,7 @@ func (s *Syncer) round(ctx context.Context, req Request, earlier rounds) round {
 
 // dryRun is a round up to the write: snapshot, decide, verify.
 func (s *Syncer) dryRun(ctx context.Context, req Request, earlier rounds) (r round) {
-	r.snapshot, r.err = s.snapshot(ctx, req, earlier)
+	r.snapshot, r.err = s.takeSnapshot(ctx, req, earlier)
 	r.verification = r.snapshot.verification
 	if r.err != nil || r.snapshot.skip != "" {
 		return r

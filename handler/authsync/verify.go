@@ -33,7 +33,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 		return v, nil // 1
 	}
 	if request := requestOf(p.after, p.write.ClientSecret); v.request != request {
-		v = s.check(ctx, version, request, knownStyle(record, p.before, request))
+		v = s.ask(ctx, version, request, knownStyle(record, p.before, request))
 	}
 	refused := v.Refused || record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
 		return r.verification.version == version && r.verification.Refused || r.held.version == version && r.held.Refused
@@ -64,10 +64,10 @@ func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
 	if known == "" && snap.record.Via != "" {
 		return verification{}
 	}
-	return s.check(ctx, snap.version, request, known)
+	return s.ask(ctx, snap.version, request, known)
 }
 
-func (s *Syncer) check(ctx context.Context, version string, c tokencheck.Credential,
+func (s *Syncer) ask(ctx context.Context, version string, c tokencheck.Credential,
 	known tokencheck.Style) verification {
 	if c.ClientID == "" {
 		none := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}

@@ -189,8 +189,8 @@ func (r *run) sync(ctx context.Context, i *item) {
 	}
 	req := r.req
 	req.SecretID, req.Shared = i.secret.ARN, r.shared
-	req.Owns = func(e *fault.Error) bool {
-		i.left = r.owns(e)
+	req.Claim = func(e *fault.Error) bool {
+		i.left = r.claim(e)
 		return i.left
 	}
 	res := r.Syncer.Sync(ctx, req)
@@ -227,13 +227,13 @@ func (i *item) after(res report.Result) {
 	}
 }
 
-// owns reports whether a secret's failure is the run's:
+// claim takes a failure of a secret as the run's, and reports whether it did:
 //
 //  1. datadog_throttled: the run stops;
 //  2. datadog_unauthorized or datadog_unavailable, from the third secret that meets the same, unless a write of this run
 //     succeeded: so neither an outage nor a key that may only read is told to every team, and no team's content stops
 //     another's. The run goes on.
-func (r *run) owns(e *fault.Error) bool {
+func (r *run) claim(e *fault.Error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Code {

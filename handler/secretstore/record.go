@@ -51,8 +51,8 @@ type Record struct {
 // Fails reports whether a failure stands.
 func (r Record) Fails() bool { return r.State == Waiting || r.State == Failing || r.State == Lost }
 
-// Failed returns r with a failure, told or not. One that is not told leaves the failure that stands.
-func (r Record) Failed(code fault.Code, told, lost bool, now time.Time, site string) Record {
+// WithFailure returns r with a failure, told or not. One that is not told leaves the failure that stands.
+func (r Record) WithFailure(code fault.Code, told, lost bool, now time.Time, site string) Record {
 	next := r
 	next.Code, next.Site = code, site
 	switch {
@@ -82,8 +82,8 @@ func (r Record) WithFailureOf(old Record) Record {
 	return r
 }
 
-// Unpublished returns r without its version, so that the next sync tells of the auth method.
-func (r Record) Unpublished() Record {
+// WithoutVersion returns r, which could not be published, without its version, so that the next sync tells of the auth method.
+func (r Record) WithoutVersion() Record {
 	r.Version, r.State = "", ""
 	return r
 }

@@ -1,11 +1,15 @@
 package handler_test
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
@@ -64,6 +68,44 @@ func TestMeanwhile(t *testing.T) {
 			if w.mustInvoke(directSync, fault.CredentialRejected); w.calls()["PATCH"] > 0 {
 				t.Errorf("calls: %v", w.calls())
 			}
+		},
+		"the look meets a replica that is behind": func(t *testing.T, w *world) {
+			w.createSettled()
+			second := w.put("second")
+			put := time.Now()
+			event := w.labelEvent()
+			time.Sleep(2 * time.Second)
+			w.datadog.ResetCalls()
+			isPatch := func(c datadogtest.Call) bool { return c.Method == "PATCH" }
+			w.secrets.Stale = func(string, string) time.Duration {
+				if slices.ContainsFunc(w.datadog.Calls(), isPatch) && time.Since(put) < 8*time.Second {
+					return time.Since(put) + time.Millisecond
+				}
+				return 0
+			}
+			if w.mustInvoke(event, fault.SecretsUnavailable); w.holds() != secretIn(second) {
+				t.Error("an older version was written")
+			}
+		},
+		"a forged tag names the auth method of another URL, and another secret's tag the same": func(t *testing.T, w *world) {
+			w.createSettled()
+			version, _ := w.secrets.Current(secretName)
+			thief := datadogtest.AuthMethod{Name: "thief", ClientID: "thief", AccessTokenURL: "https://thief.example.com/token"}
+			digest := datadog.AuthMethod{Name: thief.Name, ClientID: thief.ClientID, AccessTokenURL: thief.AccessTokenURL}.Digest()
+			thief = w.datadog.Put(thief)
+			w.setRecord(fmt.Sprintf("id=%s version=%s at=%s digest=%s site=datadoghq.com state=pushed", thief.ID, version,
+				time.Now().UTC().Format(time.RFC3339), digest))
+			w.secrets.Create(nameOf(1), w.value("of-the-thief"))
+			w.secrets.Tag(nameOf(1), secretstore.RecordTag, "id="+thief.ID)
+			time.Sleep(11 * time.Minute)
+			w.outside.Tokens = interceptor{w.outside.Tokens, func(r *http.Request, _ []byte) *http.Response {
+				if r.URL.Host == "thief.example.com" {
+					t.Error("the thief was asked for a token")
+				}
+				return nil
+			}}
+			w.wire()
+			w.reconcile()
 		},
 		"AWSCURRENT moves, and the labels cannot be read": func(t *testing.T, w *world) {
 			w.createSettled()

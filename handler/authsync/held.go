@@ -35,7 +35,7 @@ func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification
 //  2. the auth method is gone: rejected;
 //  3. it is not listed, or not as recorded: inconclusive;
 //  4. it has what this round verified: that verdict;
-//  5. the client secret of the recorded version cannot be read, or not be sent there: inconclusive;
+//  5. the client secret of the recorded version cannot be read, states another URL, or may not be sent there: inconclusive;
 //  6. what the token endpoint says.
 func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 	unknown := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}}
@@ -61,7 +61,8 @@ func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
 		return unknown // 5
 	}
 	c, err := secretstore.ParseCredential(value.Text, r.snapshot.name, s.URLs)
-	if err != nil || withheldFrom(m, c, s.URLs) != "" {
+	elsewhere := c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL // than the one that is recorded, perhaps by a forged tag
+	if err != nil || elsewhere || withheldFrom(m, c, s.URLs) != "" {
 		return unknown // 5
 	}
 	request := requestOf(m, c.ClientSecret)

@@ -7,6 +7,7 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
@@ -28,7 +29,11 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 	_, named := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
 	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.wantedID() == "" && !named
 
-	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(snap.credential.ClientSecret).Shown() }
+	var secrets []sensitive.Text
+	for _, r := range all {
+		secrets = append(secrets, r.snapshot.credential.ClientSecret, r.held.request.ClientSecret)
+	}
+	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(secrets...).Shown() }
 	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
 		return &report.AuthMethodRef{ID: m.ID, Name: shown(m).Name, Site: s.Site}
 	}

@@ -100,15 +100,20 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 	return snap, cmp.Or(err, s.addMethods(ctx, &snap, req.Listing))
 }
 
-// read reads the secret; with an error, what of it could be read. It waits for what the event or a later look showed.
+// read reads the secret; with an error, what of it could be read. It waits for the latest of what the event, an
+// earlier snapshot and a look showed.
 func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
 	if req.secret != nil {
 		return *req.secret, req.value, nil
 	}
 	event := req.Event
 	for _, r := range earlier {
-		if r.look != nil {
-			event = secretstore.Event{Time: r.look.LastChanged, VersionID: r.look.Labelled(secretstore.Current)}
+		seen := r.snapshot.secret
+		if r.look != nil && r.look.LastChanged.After(seen.LastChanged) {
+			seen = *r.look
+		}
+		if seen.LastChanged.After(event.Time) {
+			event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
 		}
 	}
 	secret, value, err := s.Secrets.Read(ctx, req.SecretID, event)

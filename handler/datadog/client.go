@@ -118,7 +118,10 @@ func (c *Client) once(ctx context.Context, call call, credential credential, tim
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case resp.StatusCode != call.want:
-		said := words(body, append(credential.secrets(), call.secret))
+		said := ""
+		if call.body != nil { // which secret values the answer to another call may repeat is not known here
+			said = words(body, append(credential.secrets(), call.secret))
+		}
 		return nil, &Error{Status: resp.StatusCode, Reset: reset(resp.Header, time.Now()), Words: said}
 	case err != nil:
 		return nil, &Error{Cause: fault.Unanswered(err)}

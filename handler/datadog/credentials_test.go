@@ -115,8 +115,8 @@ func TestKeysAreReadAgain(t *testing.T) {
 	}{
 		"right at once":                     {[]string{"right"}, 1, 1, ""},
 		"rotated":                           {[]string{"old", "right"}, 2, 2, ""},
-		"wrong, and the same again":         {[]string{"old"}, 1, 2, "datadog_unauthorized: Datadog answered 403: Forbidden"},
-		"wrong, and another wrong":          {[]string{"old", "older", "right"}, 2, 2, "datadog_unauthorized: Datadog answered 403: Forbidden"},
+		"wrong, and the same again":         {[]string{"old"}, 1, 2, "datadog_unauthorized: Datadog answered 403"},
+		"wrong, and another wrong":          {[]string{"old", "older", "right"}, 2, 2, "datadog_unauthorized: Datadog answered 403"},
 		"wrong, and not to be had":          {[]string{"old", ""}, 1, 2, "datadog_unauthorized: the secret of Datadog's keys: no keys"},
 		"not to be had":                     {[]string{""}, 0, 1, "datadog_unauthorized: the secret of Datadog's keys: no keys"},
 		"not to be had when warmed":         {[]string{"warm", "", "right"}, 1, 2, ""},

@@ -20,8 +20,8 @@ type plan struct {
 	abandoned string // the id of an auth method that the secret no longer pins
 }
 
-// decide names the auth method to write to, by the first of these that applies; none where another secret records the
-// same. An id exists if it is listed, or if a Get answered it.
+// decide names the auth method to write to. Where another secret records the same, that is auth_method_mismatch; otherwise
+// it goes by the first of these that applies. An id exists if it is listed, or if a Get answered it.
 //
 //	a. the secret pins an id: its own by the record, update it; another that exists, take it over; one that is gone:
 //	   auth_method_not_found;
@@ -98,7 +98,7 @@ func writeOf(c secretstore.Credential) datadog.Write {
 func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verified bool) (plan, error) {
 	c, record := snap.credential, snap.record
 	p := plan{outcome: report.Updated, own: record.ID == m.ID, before: m, write: writeOf(c)}
-	if !p.own || record.Version == "" { // an operator's tag
+	if !p.own || record.Version == "" { // an operator's tag, or a write that was not published
 		p.outcome = report.Adopted
 	}
 	p.after = m.With(p.write)

@@ -10,6 +10,7 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // ending says whether to publish a result, and what to record then.
@@ -22,11 +23,11 @@ type ending struct {
 
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
 func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
-	now, last, old := s.Now(), all.last(), all.lastRead()
+	now, last, secret := s.Now(), all.last(), all.lastRead()
 	var end ending
 	switch {
-	case last.snapshot.skip != "" || !fault.Counts(last.err):
-		return s.newResult(req, all, old.Record)
+	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err):
+		return s.newResult(req, all, secret.Record)
 	case last.err == nil:
 		end = endSuccess(req, all, now)
 	default:
@@ -43,15 +44,15 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	}
 	if res.Error != nil {
 		young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
-		res.Retry = res.Error.Retryable && young || !res.Told && !end.noRetry
+		res.Retry = (res.Error.Retryable && young) || (!res.Told && !end.noRetry)
 	}
-	if old.ARN == "" {
+	if secret.ARN == "" {
 		return res
 	}
-	if res.Record = &old.Record; end.record.String() == old.Record.String() {
+	if res.Record = &secret.Record; end.record.String() == secret.Record.String() {
 		return res // tags are rate-limited, and move LastChangedDate
 	}
-	if err := s.Secrets.Record(ctx, old.ARN, end.record); err != nil {
+	if err := s.Secrets.Record(ctx, secret.ARN, end.record); err != nil {
 		res.RecordFailed = true
 		res.Warnings = append(res.Warnings, "this result could not be recorded on the secret: "+fault.From(err).Message)
 		return res
@@ -60,23 +61,28 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	return res
 }
 
-// endSuccess has every success published but a refresh: a Reconcile's that found all as recorded, and settles nothing.
+// endSuccess goes by the first of these that applies:
+//
+//  1. the record becomes settled, which is published; if it could not be, the record stays;
+//  2. a refresh is not published: a Reconcile found all as recorded, before another invocation could have written too;
+//  3. a create or take-over that could not be published is recorded without its version;
+//  4. all else is published. A failure that stands stays if it could not be.
 func endSuccess(req Request, all rounds, now time.Time) ending {
-	w, last, old := all.lastWrite(), all.last(), all.lastRead()
-	was, found := old.Record, all[0].snapshot.record // found: before another invocation wrote meanwhile
+	w, last, look := all.lastWrite(), all.last(), all.lastRead()
+	recorded, atFirst := look.Record, all[0].snapshot.record
 	reconcile := req.Trigger.Type == report.TriggerReconcile
-	next := recordAfter(w, old, last.verification.Outcome, reconcile && len(all) == 1, now)
+	next := recordAfter(w, look, last.verification.Outcome, reconcile && len(all) == 1, now)
 	next.Refused = refusedAfter(all, next.Refused)
-	asRecorded := was.ID == w.record.ID && was.Version == w.record.Version && was.Version == found.Version &&
-		was.Digest == last.plan.before.Digest()
-	end := ending{publish: true, record: next, ifUnpublished: next.WithFailureOf(was)}
+	sameWrite := recorded.ID == w.record.ID && recorded.Version == w.record.Version && recorded.Version == atFirst.Version
+	sameMethod := recorded.Digest == last.plan.before.Digest()
+	end := ending{publish: true, record: next, ifUnpublished: next.WithFailureOf(recorded)} // 4
 	switch {
-	case next.State == secretstore.Settled && was.State != secretstore.Settled:
-		end.ifUnpublished = was
-	case reconcile && asRecorded && !was.Fails():
+	case next.State == secretstore.Settled && recorded.State != secretstore.Settled: // 1
+		end.ifUnpublished = recorded
+	case reconcile && sameWrite && sameMethod && !recorded.Fails(): // 2
 		end.publish = false
-	case all.onboarded():
-		end.ifUnpublished = next.WithoutVersion().WithFailureOf(was)
+	case all.onboarded(): // 3
+		end.ifUnpublished = next.WithoutVersion().WithFailureOf(recorded)
 	}
 	return end
 }
@@ -84,15 +90,15 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 // endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
 // Datadog took is recorded.
 func endFailure(req Request, all rounds, now time.Time, site string) ending {
-	e, last, old := fault.From(all.last().err), all.last(), all.lastRead()
-	next := old.Record
+	e, last, look := fault.From(all.last().err), all.last(), all.lastRead()
+	next := look.Record
 	w := all.lastWrite()
-	if w != nil && !next.At.After(w.record.At) { // another invocation wrote later
-		next = recordAfter(w, old, "", false, now)
+	if w != nil && !next.At.After(w.record.At) { // else another invocation wrote later, and its record stands
+		next = recordAfter(w, look, "", false, now)
 		if all.onboarded() {
 			next = next.WithoutVersion()
 		}
-		next = next.WithFailureOf(old.Record)
+		next = next.WithFailureOf(look.Record)
 	}
 	if w != nil || last.look != nil {
 		next.Refused = refusedAfter(all, next.Refused)
@@ -102,9 +108,9 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	}
 	held := last.held.Outcome
 	tell, known := toTell(e, next, held, req.Event, now)
-	end := ending{tell, known, next, next}
+	end := ending{publish: tell, noRetry: known, record: next, ifUnpublished: next}
 	if last.look != nil {
-		lost := losing(next, held)
+		lost := held == tokencheck.Rejected || next.State == secretstore.Lost && held != tokencheck.Accepted
 		end.record = next.WithFailure(e.Code, tell, lost, now, site)
 		end.ifUnpublished = next.WithFailure(e.Code, false, lost, now, site)
 	}

@@ -16,11 +16,11 @@ const SettleAfter = 10 * time.Minute
 // recordAfter returns the record after a write that Datadog took, where look is the secret as the last look showed it.
 // If look has no failure, and records what was written, then
 //
-//  1. where settles is true, and neither record nor secret changed for 10 minutes, it becomes settled or, without a
-//     verdict, unproven;
+//  1. where settles is true, and neither record nor secret changed for 10 minutes, it becomes settled or, where
+//     the verdict is inconclusive, unproven;
 //  2. else, if it is pushed, it stays, so that nobody keeps a secret from settling by asking for syncs.
 //
-// After any other write it is pushed. A failure stays beside a write without a verdict. settles reports that a Reconcile
+// After any other write it is pushed. A failure stays beside an inconclusive write. settles reports that a Reconcile
 // asked, and that its first round wrote.
 func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome, settles bool,
 	now time.Time) secretstore.Record {
@@ -42,8 +42,7 @@ func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome
 }
 
 // refusedAfter returns which version a token request refused last, where old is the recorded one, and none if it was
-// accepted since. It prefers the AWSCURRENT of a later round to that of an earlier one, that to old, and old to a held
-// version.
+// accepted since.
 func refusedAfter(all rounds, old string) string {
 	refused := map[string]bool{old: old != ""} // RefusedKey → by the last verdict on that version
 	note := func(v verification) string {
@@ -59,6 +58,7 @@ func refusedAfter(all rounds, old string) string {
 		current = append(current, note(r.verification))
 		held = append(held, note(r.held))
 	}
+	// Least preferred first: held…, old, AWSCURRENT of each round.
 	for _, key := range slices.Backward(append(held, current...)) {
 		if refused[key] {
 			return key
@@ -76,7 +76,8 @@ func refusedAfter(all rounds, old string) string {
 func toTell(e *fault.Error, r secretstore.Record, held tokencheck.Outcome, event secretstore.Event,
 	now time.Time) (tell, known bool) {
 	failing := r.State == secretstore.Failing && held != tokencheck.Rejected
-	if r.Code == e.Code && (failing || r.State == secretstore.Lost && losing(r, held)) {
+	lost := r.State == secretstore.Lost && held != tokencheck.Accepted
+	if r.Code == e.Code && (failing || lost) {
 		return false, true
 	}
 	since := event.Time
@@ -85,9 +86,4 @@ func toTell(e *fault.Error, r secretstore.Record, held tokencheck.Outcome, event
 	}
 	lasted := !since.IsZero() && now.Sub(since) >= grace
 	return !e.Retryable || held == tokencheck.Rejected || lasted, false
-}
-
-// losing reports whether alerts are being lost, as far as is known: what Datadog holds was rejected, now or as recorded.
-func losing(r secretstore.Record, held tokencheck.Outcome) bool {
-	return held == tokencheck.Rejected || r.State == secretstore.Lost && held != tokencheck.Accepted
 }

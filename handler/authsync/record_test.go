@@ -119,7 +119,8 @@ func TestToTell(t *testing.T) {
 			if tell != c.tell || known != c.known {
 				t.Errorf("tell %v, known %v; want %v, %v", tell, known, c.tell, c.known)
 			}
-			got := c.record.WithFailure(c.err.Code, tell, losing(c.record, c.held), now, "datadoghq.com")
+			lost := c.held == tokencheck.Rejected || c.record.State == secretstore.Lost && c.held != tokencheck.Accepted
+			got := c.record.WithFailure(c.err.Code, tell, lost, now, "datadoghq.com")
 			since := now
 			if c.record.Fails() {
 				since = c.record.Since
@@ -127,7 +128,7 @@ func TestToTell(t *testing.T) {
 			if got.State != c.after || !got.Since.Equal(since) || tell && got.Code != c.err.Code {
 				t.Errorf("record: %v; want %s since %v", got, c.after, since)
 			}
-			if got := c.record.WithFailure(c.err.Code, false, losing(c.record, c.held), now, "datadoghq.com"); c.record.Fails() && got != c.record {
+			if got := c.record.WithFailure(c.err.Code, false, lost, now, "datadoghq.com"); c.record.Fails() && got != c.record {
 				t.Errorf("a failure that was not told changes the record to %v", got)
 			}
 		})

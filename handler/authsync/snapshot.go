@@ -17,7 +17,7 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
-	record       secretstore.Record            // on the secret; once this sync wrote, of that write, which is not there yet
+	record       secretstore.Record            // on the secret; once this sync wrote, of that write, which is recorded at the end
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -91,7 +91,7 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 		if snap.name = cmp.Or(snap.credential.Name, name); err == nil {
 			snap.verification = s.verifyEarly(ctx, snap)
 		}
-	case snap.record.Version == "": // no held credential to ask about
+	case err != nil && snap.record.Version == "": // no held credential to ask about
 		return snap, err
 	}
 	if loadErr := <-loaded; loadErr != nil {

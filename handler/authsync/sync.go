@@ -175,10 +175,10 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 		deadline.Sleep(work, surpriseMin+rand.N(surpriseMax-surpriseMin))
 		r.again = true
 		return r
-	case r.surprise != nil:
+	case r.surprise != nil: // in the last round: a failure
 		r.err = fault.New(fault.DatadogUnavailable, "Datadog did not match its list, or did not answer, in %d rounds", maxRounds).
 			Because(r.surprise)
-	case !fault.Counts(r.err):
+	case r.err != nil && !fault.Counts(r.err):
 		return r
 	}
 	if r.err != nil {

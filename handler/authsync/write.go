@@ -17,7 +17,7 @@ type written struct {
 }
 
 // write makes the one PATCH or POST that r plans. It meets a surprise, and another round follows, if the auth method is
-// gone, if there is a conflict, or if the answer to a create was lost.
+// missing, if there is a conflict, or if the answer to a create was lost.
 func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *written, surprise, err error) {
 	p := r.plan
 	var m datadog.AuthMethod
@@ -26,10 +26,10 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 	} else {
 		m, err = s.AuthMethods.Update(ctx, p.before.ID, p.write)
 	}
-	lost := p.outcome == report.Created && datadog.IsLost(err)
-	gone := p.outcome != report.Created && datadog.IsNotFound(err)
+	unanswered := p.outcome == report.Created && datadog.IsLost(err)
+	missing := p.outcome != report.Created && datadog.IsNotFound(err)
 	switch {
-	case ctx.Err() == nil && (lost || gone || datadog.IsConflict(err)):
+	case ctx.Err() == nil && (unanswered || missing || datadog.IsConflict(err)):
 		l.Outdate()
 		return nil, err, nil
 	case err != nil:
@@ -49,7 +49,7 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 }
 
 // unexplained returns an error if the last round met a surprise and p is to make the same write again, except for a
-// create whose answer was lost: that left nothing behind.
+// create whose answer was lost: if it is planned again, it left nothing behind.
 func unexplained(earlier rounds, p plan) error {
 	if len(earlier) == 0 {
 		return nil

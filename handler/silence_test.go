@@ -40,7 +40,7 @@ func TestSilence(t *testing.T) {
 			reject(w)
 		}},
 		"a rotation whose value is no valid credential": {lose: func(w *account) { w.secrets.Put(secretName, "{}") }},
-		"the current client secret is revoked at the provider, without a rotation": {lose: func(w *account) {
+		"the current client secret is revoked at the provider, or expires, without a rotation": {lose: func(w *account) {
 			w.revoke(w.first)
 		}},
 		"an auth method is deleted in Datadog": {lose: func(w *account) { w.datadog.Delete(w.record(secretName)["id"]) }},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -178,6 +179,31 @@ func TestOpsFail(t *testing.T) {
 		got := ops(t, "", "aws() { "+c.aws+"; }\n"+c.command+`; echo "status $?"`)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s, %s (-want +got):\n%s", c.command, c.aws, diff)
+		}
+	}
+}
+
+// What reconcile says of alerts is explained in docs/operations.md by the words that it begins with.
+func TestReconcileSaysWhetherAlertsAreLost(t *testing.T) {
+	rows := readText(t, root+"docs/operations.md")
+	const (
+		verified = "none when last verified: at most RefreshHours ago. To verify one now: sync_secret SECRET"
+		notKnown = "none known, but not known of %d: see failures, and out_of_sync"
+	)
+	for answer, want := range map[string]string{
+		`{"atRisk": 1, "outOfSync": 1}`:                               "BEING LOST NOW: out_of_sync names the secrets",
+		`{"error": {"code": "deadline", "message": "late"}}`:          "not known, and perhaps being lost: late",
+		`{"failing": 1, "outOfSync": 2}`:                              fmt.Sprintf(notKnown, 2),
+		`{"leftOver": 1}`:                                             fmt.Sprintf(notKnown, 1),
+		`{"secrets": 1, "inSync": 1, "outOfSync": 0, "outcomes": {}}`: verified,
+	} {
+		got := ops(t, "", "ask() { echo '"+answer+"'; }\nreconcile 2>/dev/null | jq -r .alerts")
+		if diff := cmp.Diff(want+"\n", got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", answer, diff)
+		}
+		head := strings.TrimRight(regexp.MustCompile(`^[A-Za-z, ]+`).FindString(want), " ")
+		if !strings.Contains(rows, "\n| `"+head+"` |") {
+			t.Errorf("docs/operations.md has no row %q", head)
 		}
 	}
 }

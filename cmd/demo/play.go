@@ -33,11 +33,13 @@ Everything stays up until Ctrl-C. In another terminal with bash, AWS CLI 2, jq a
 
   allow orders autumn        has the identity provider accept a client secret of orders
   rotate_team orders autumn  stores it in AWS Secrets Manager
-  revoke orders autumn       ends it: alerts are lost; the next sync or reconcile finds out
-  reconcile                  as the schedule does every 15 minutes
+  revoke orders autumn       ends it: alerts are lost, which a sync finds out
+  sync_secret {{.Prefix}}orders
+  reconcile                  as the schedule does every 15 minutes; does not ask of what is in sync
   status {{.Prefix}}orders
 
-All commands of README and docs/operations.md work as well, with
+All commands of README and docs/operations.md work as well, but for three that the emulator
+answers wrongly: broken is empty, logged shows every sync, rotate calls no function. With
   Datadog's keys  cp {{.Keys}} keys.json
   token URL       {{.TokenURL}}, for clients that you allow
   region          {{.Region}}

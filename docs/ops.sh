@@ -37,23 +37,62 @@ set_parameter() ( # set_parameter NAME=VALUE…: updates the stack as it is depl
   aws cloudformation wait stack-update-complete --stack-name "$STACK"
 )
 
-# check_stack: whether the function reaches Datadog, the schedule is on, and who is notified. It fails if Datadog is not
-# reached, the schedule is switched off, or nobody is notified.
+# check_stack: whether the function reaches Datadog, what starts it, and who is notified. It fails, after the line that
+# says why, if Datadog is not reached, a rule or the schedule is switched off, an alarm does not notify, or nobody is
+# subscribed.
 check_stack() {
-  local answer state=none page failed=0
+  local answer state page failed=0
   answer=$(ask '{"action": "reconcile", "dryRun": true}') || return
-  jq -r '"Datadog: \(.error.message // "works; \(.secrets) secrets in scope")"' <<<"$answer"
-  if [ "$(parameter ReconcileSchedule)" != none ]; then
+  jq -r '"Datadog: \(.error.message // "lists auth methods; \(.secrets) secrets in scope")"' <<<"$answer"
+  _rules || failed=1
+  if [ "$(parameter ReconcileSchedule)" = none ]; then
+    echo "schedule: NONE: what an event misses is not repaired, and nothing settles"
+  else
     state=$(aws scheduler get-schedule --group-name "$(resource ScheduleGroup)" --name "$(resource Schedule)" \
       --query State --output text) || return
+    echo "schedule: $state"
+    [ "$state" = ENABLED ] || failed=1
   fi
-  echo "schedule: $state"
-  [ "$state" != DISABLED ] || failed=1
+  _alarms || failed=1
   _subscribers topic "$(output AlarmTopicArn)" || failed=1
   page=$(parameter PageTopicArn)
   [ -z "$page" ] || [ "$page" = None ] || _subscribers "page topic" "$page" || failed=1
   _check "$answer" && return "$failed"
 }
+
+_resources() { # _resources TYPE: the stack's resources of that type, one a line: logical id, name
+  aws cloudformation list-stack-resources --stack-name "$STACK" --output text \
+    --query "StackResourceSummaries[?ResourceType=='$1'].[LogicalResourceId, PhysicalResourceId]"
+}
+
+_rules() { # the state of each rule, as Enabled or somebody since set it; fails if one is not enabled
+  local rules rule name bus bus_of_results state but failed=0
+  rules=$(_resources AWS::Events::Rule) && bus_of_results=$(parameter EventBusName) || return
+  case $bus_of_results in arn:*)
+    echo "notices: NONE, unless $bus_of_results sends the results back to this account's default bus"
+    bus_of_results=default ;;
+  esac
+  while read -r rule name; do
+    case $rule in
+      NoticeRule | PageRule) bus=$bus_of_results but="NO NOTICE COMES" ;;
+      *) bus=default but="NO ROTATION STARTS THE FUNCTION" ;;
+    esac
+    state=$(aws events describe-rule --event-bus-name "$bus" --name "${name##*|}" --query State --output text)
+    case $state in ENABLED*) but= ;; *) failed=1 ;; esac
+    echo "rule $rule: ${state:-missing}${but:+: $but}"
+  done <<<"$rules"
+  return "$failed"
+}
+
+_alarms() ( # how many alarms there are; fails if one has its actions switched off, or is missing
+  set -o pipefail
+  names=$(_resources AWS::CloudWatch::Alarm | cut -f 2) || return
+  # shellcheck disable=SC2086 # no name has a space
+  aws cloudwatch describe-alarms --alarm-names $names --output json | jq -r --arg names "$names" '
+    ($names | split("\n")) as $all | ($all - [.MetricAlarms[] | select(.ActionsEnabled).AlarmName]) as $off |
+    "alarms: \($all | length)", ($off[] | "alarm \(.): DOES NOT NOTIFY"),
+    if $off == [] then empty else "" | halt_error(1) end'
+)
 
 _subscribers() { # _subscribers NAME TOPIC-ARN: who is subscribed; fails if nobody is, or only unconfirmed
   local all
@@ -66,23 +105,33 @@ _subscribers() { # _subscribers NAME TOPIC-ARN: who is subscribed; fails if nobo
 }
 
 # test_notice [ALARM]: plays FailingAlarm, or another by its logical id, until its next data come; and puts a made-up
-# failure on the bus, which becomes a notice and a page.
+# failure on the bus, which becomes a notice and a page. It prints what must arrive where.
 test_notice() {
-  local bus entry
-  aws cloudwatch set-alarm-state --alarm-name "$(resource "${1:-FailingAlarm}")" --state-value ALARM \
-    --state-reason "A test by the operator. Nothing is wrong." || return
+  local alarm state topic bus page entry text="A test by the operator. Nothing is wrong."
+  alarm=$(resource "${1:-FailingAlarm}") || return
+  read -r state topic <<<"$(aws cloudwatch describe-alarms --alarm-names "$alarm" --output text \
+    --query 'MetricAlarms[0].[StateValue, AlarmActions[0]]')"
+  aws cloudwatch set-alarm-state --alarm-name "$alarm" --state-value ALARM --state-reason "$text" || return
   bus=$(parameter EventBusName) || return
-  entry=$(jq -nc --arg bus "$bus" '{schemaVersion: "1", outcome: "failed", secret: {name: "test"},
+  entry=$(jq -nc --arg bus "$bus" --arg text "$text" '{schemaVersion: "1", outcome: "failed", secret: {name: "test"},
     trigger: {type: "direct", id: "test"}, requestId: "test", previousSecretSafeToRevoke: false, durationMs: 0,
     verification: "rejected", held: {versionId: "test", verification: "rejected"},
-    error: {code: "credential_rejected", message: "a test", retryable: true},
-    summary: "A test by the operator. Nothing is wrong."} |
+    error: {code: "credential_rejected", message: "a test", retryable: true}, summary: $text} |
     [{EventBusName: $bus, Source: "datadog-webhook-auth-sync", DetailType: "Datadog Auth Method Sync Failed",
       Detail: tojson}]') || return
   if [ "$(aws events put-events --entries "$entry" --query FailedEntryCount --output text)" != 0 ]; then
     echo "test_notice: the event bus $bus did not take the event" >&2
     return 1
   fi
+  echo "Within a minute these must arrive:"
+  if [ "$state" = ALARM ]; then
+    echo "no alarm: $alarm is ringing already, and notifies when it begins to. Try another: test_notice RepairedAlarm"
+  else
+    echo "the alarm $alarm, at $topic"
+  fi
+  page=$(parameter PageTopicArn)
+  [ "$page" != None ] || page=
+  echo "a line with \"$text\", at $(output AlarmTopicArn)${page:+, and the same at $page}"
 }
 
 # The function

@@ -27,6 +27,10 @@ type account struct {
 	stopped      bool          // Lambda runs nothing
 	schedule     string
 	subscription string
+	rules        string // the state of those that start the function
+	noticeRule   string
+	alarmActions bool
+	busName      string
 
 	mu     sync.Mutex
 	points []point
@@ -40,7 +44,8 @@ type point struct {
 }
 
 func newAccount(w *world) *account {
-	a := &account{world: w, loss: time.Now(), schedule: "ENABLED", subscription: "arn"}
+	a := &account{world: w, loss: time.Now(), schedule: "ENABLED", subscription: "arn",
+		rules: "ENABLED", noticeRule: "ENABLED", alarmActions: true, busName: "default"}
 	w.secrets.OnLabel = func(e secretstoretest.Event) {
 		go func() {
 			time.Sleep(a.delay)

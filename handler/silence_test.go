@@ -23,6 +23,11 @@ const otherName = "datadog/webhooks/other"
 // heard after the time that it says, and nothing else is.
 func TestSilence(t *testing.T) {
 	reject := func(w *account) { w.putRejected("second") }
+	switchOffRules := func(w *account) {
+		w.rules, w.secrets.OnLabel = "DISABLED", nil
+		w.rotate()
+		w.revoke(w.first)
+	}
 	losses := map[string]struct {
 		lose   func(w *account)
 		config func(*world)
@@ -76,8 +81,16 @@ func TestSilence(t *testing.T) {
 		"an auth method is created, and nobody attaches it to a webhook": {lose: func(w *account) {
 			w.secrets.Create(secretName+"-new", w.value("of-new", "name=new"))
 		}},
+		"a rotation while Datadog does not answer": {lose: func(w *account) {
+			w.datadog.Fail(datadogtest.Fault{Status: 503})
+			w.rotate()
+		}},
 		"a rotation while Datadog refuses the function's credential": {lose: func(w *account) {
 			w.datadog.Fail(datadogtest.Fault{Status: 403})
+			w.rotate()
+		}},
+		"a rotation while IAM or KMS refuses the secret to the function": {lose: func(w *account) {
+			w.secrets.Fail("GetSecretValue", 9999, kmsDenied)
 			w.rotate()
 		}},
 		"the event of a rotation does not come": {lose: func(w *account) {
@@ -101,16 +114,36 @@ func TestSilence(t *testing.T) {
 			w.datadog.Fail(datadogtest.Fault{Status: 403})
 		}},
 		"nobody is subscribed, or has confirmed": {lose: func(w *account) {
-			if !w.checkStack() {
+			if _, succeeded := w.checkStack(); !succeeded {
 				w.t.Error("check_stack fails while all is well")
 			}
 			w.subscription = "PendingConfirmation"
 		}},
 		"`Enabled=false`": {lose: func(w *account) {
-			w.schedule, w.secrets.OnLabel = "DISABLED", nil
-			w.rotate()
-			w.revoke(w.first)
+			w.schedule = "DISABLED"
+			switchOffRules(w)
 		}},
+		"`Enabled=false` and ReconcileSchedule=none": {lose: func(w *account) {
+			w.schedule = "none"
+			switchOffRules(w)
+		}},
+		"the rules that start the function are switched off, by hand": {lose: switchOffRules},
+		"the rule that sends notices is switched off, by hand": {lose: func(w *account) {
+			w.noticeRule = "DISABLED"
+			reject(w)
+		}},
+		"the actions of an alarm are switched off, by hand": {lose: func(w *account) { w.alarmActions = false }},
+		"a rotation that the provider rejects, on an event bus given by its ARN that sends no results back": {
+			lose: func(w *account) {
+				w.busName = "arn:aws:events:us-east-1:111122223333:event-bus/central"
+				reject(w)
+			},
+			then: func(w *account) {
+				if printed, succeeded := w.checkStack(); !succeeded || !strings.Contains(printed, "notices: NONE") {
+					w.t.Error("check_stack does not say that no notice comes, or fails")
+				}
+			},
+		},
 		"an auth method is deleted in Datadog, with ReconcileSchedule=none": {lose: func(w *account) {
 			w.schedule = "none"
 			w.datadog.Delete(w.record(secretName)["id"])
@@ -224,7 +257,7 @@ func (a *account) mustHear(says, after string) {
 		}
 		for _, signal := range signalPattern.FindAllString(step, -1) {
 			if signal == "`check_stack`" {
-				if a.checkStack() {
+				if _, succeeded := a.checkStack(); succeeded {
 					a.t.Error("check_stack succeeds")
 				}
 				continue
@@ -251,6 +284,9 @@ func (a *account) notices() map[string]time.Time {
 		texts = append(texts, strings.Trim(row[0], "`… "))
 	}
 	first := map[string]time.Time{}
+	if a.noticeRule != "ENABLED" || a.busName != "default" {
+		return first
+	}
 	for _, e := range a.bus.Events() {
 		var res report.Result
 		if err := json.Unmarshal([]byte(*e.Detail), &res); err != nil {
@@ -282,25 +318,35 @@ func (a *account) reconciliation() (answer struct{ Failing int }) {
 }
 
 // checkStack runs check_stack of docs/ops.sh, to which aws and the function answer what is so.
-func (a *account) checkStack() (succeeded bool) {
+func (a *account) checkStack() (printed string, succeeded bool) {
 	a.t.Helper()
 	answer, err := a.invoke(`{"action":"reconcile","dryRun":true}`)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	script := fmt.Sprintf(`. ../docs/ops.sh
-		ask() { printf %%s "$ANSWER"; }
+	cmd := exec.Command("bash", "-c", `. ../docs/ops.sh
+		ask() { printf %s "$ANSWER"; }
 		output() { echo "$1"; }
 		resource() { echo "$1"; }
-		parameter() { [ "$1" = PageTopicArn ] || echo "$1"; }
-		aws() { case $1 in
-			scheduler) echo %s ;;
-			sns) echo '{"Subscriptions": [{"SubscriptionArn": "%s", "Endpoint": "on-call"}]}' ;;
+		parameter() { case $1 in
+			PageTopicArn) ;;
+			ReconcileSchedule) echo "$SCHEDULE" ;;
+			EventBusName) echo "$BUS" ;;
 		esac; }
-		check_stack`, a.schedule, a.subscription)
-	cmd := exec.Command("bash", "-c", script)
-	cmd.Env = append(os.Environ(), "ANSWER="+answer)
+		aws() { case $* in
+			*AWS::Events::Rule*) printf '%s\n' 'FunctionLabelUpdated label' 'NoticeRule notice' ;;
+			*"--event-bus-name default --name label "*) echo "$RULES" ;;
+			*"--event-bus-name default --name notice "*) echo "$NOTICE_RULE" ;;
+			scheduler*) echo "$SCHEDULE" ;;
+			*AWS::CloudWatch::Alarm*) printf 'AtRiskAlarm\tat-risk\nFailingAlarm\tfailing\n' ;;
+			*"--alarm-names at-risk failing "*) echo '{"MetricAlarms": [
+				{"AlarmName": "at-risk", "ActionsEnabled": '"$ACTIONS"'}, {"AlarmName": "failing", "ActionsEnabled": true}]}' ;;
+			sns*) echo '{"Subscriptions": [{"SubscriptionArn": "'"$SUBSCRIPTION"'", "Endpoint": "on-call"}]}' ;;
+		esac; }
+		check_stack`)
+	cmd.Env = append(os.Environ(), "ANSWER="+answer, "SCHEDULE="+a.schedule, "BUS="+a.busName, "RULES="+a.rules,
+		"NOTICE_RULE="+a.noticeRule, fmt.Sprint("ACTIONS=", a.alarmActions), "SUBSCRIPTION="+a.subscription)
 	out, err := cmd.CombinedOutput()
 	a.t.Logf("%s", out)
-	return err == nil
+	return string(out), err == nil
 }

@@ -58,7 +58,11 @@ func (r *reader) onboards() {
 	}
 
 	printed := r.follows(onboarding)
-	for text, times := range map[string]int{"  create  ": 2 * 36, "  auth_method_mismatch  ": 3, "  adopt  ": 5, `"failing": 0`: 4, `"leftOver": 0`: 4, `"error": null`: 4} {
+	for text, times := range map[string]int{"  create  ": 2 * 36, "  auth_method_mismatch  ": 3, "  adopt  ": 5,
+		`"failing": 0`: 4, `"leftOver": 0`: 4, `"error": null`: 4,
+		"rule FunctionLabelUpdated: DISABLED: NO ROTATION": 3, "schedule: NONE": 3, // before they are turned on
+		"rule FunctionLabelUpdated: ENABLED\n": 4, "schedule: ENABLED": 4, // after that, and after an upgrade
+	} {
 		if n := strings.Count(printed, text); n != times {
 			r.t.Errorf("%q was printed %d times, want %d", text, n, times)
 		}

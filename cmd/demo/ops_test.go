@@ -208,19 +208,40 @@ func TestReconcileSaysWhetherAlertsAreLost(t *testing.T) {
 	}
 }
 
-// What test_notice forges must be what consumers can read.
+// What test_notice forges must be what consumers can read, and what it announces is what comes.
 func TestOpsNotice(t *testing.T) {
-	printed := ops(t, "", `aws() { case $* in *put-events*) echo "$4" >&2; echo 0 ;; *) echo default ;; esac; }
-		resource() { :; }
-		test_notice 2>&1 >/dev/null`)
+	const aws = `aws() { case $* in
+			*put-events*) echo "$4" >&2; echo 0 ;;
+			*describe-alarms*) echo "$STATE tickets" ;;
+			*PageTopicArn*) echo "$PAGE" ;;
+			*AlarmTopicArn*) echo topic ;;
+			*EventBusName*) echo default ;;
+		esac; }
+		resource() { echo "$1"; }
+		`
+	printed := ops(t, "", aws+"test_notice 2>&1 >/dev/null", "STATE=OK", "PAGE=None")
 	var entries []struct{ EventBusName, Source, DetailType, Detail string }
 	if err := json.Unmarshal([]byte(printed), &entries); err != nil || len(entries) != 1 {
 		t.Fatal(err, printed)
 	}
 	e := entries[0]
-	event := fmt.Sprintf(`{"source": %q, "detail-type": %q, "time": "2026-01-15T03:12:45Z", "resources": [], "detail": %s}`, e.Source, e.DetailType, e.Detail)
+	event := fmt.Sprintf(`{"source": %q, "detail-type": %q, "time": "2026-01-15T03:12:45Z", "resources": [], "detail": %s}`,
+		e.Source, e.DetailType, e.Detail)
 	if err := contract.Validate("event", []byte(event)); err != nil || e.EventBusName != "default" {
 		t.Error(err, printed)
+	}
+
+	const line = `a line with "A test by the operator. Nothing is wrong.", at topic`
+	for _, c := range []struct{ state, page, want string }{
+		{"OK", "None", "the alarm FailingAlarm, at tickets\n" + line},
+		{"OK", "pager", "the alarm FailingAlarm, at tickets\n" + line + ", and the same at pager"},
+		{"ALARM", "", "no alarm: FailingAlarm is ringing already, and notifies when it begins to. " +
+			"Try another: test_notice RepairedAlarm\n" + line},
+	} {
+		got := ops(t, "", aws+"test_notice 2>/dev/null", "STATE="+c.state, "PAGE="+c.page)
+		if diff := cmp.Diff("Within a minute these must arrive:\n"+c.want+"\n", got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.state, diff)
+		}
 	}
 }
 

@@ -297,6 +297,16 @@ go_back() { # go_back SECRET: the version before is AWSCURRENT again
     --query Name --output text
 }
 
+may_retire() { # may_retire SECRET: whether client secrets older than AWSCURRENT may be revoked; fails if not yet
+  local verify status
+  verify=$(parameter VerifyCredential) && status=$(status "$1") || return
+  jq -r --arg verify "$verify" '
+    if $verify != "true" then "not known: VerifyCredential is \($verify)\n" | halt_error(1)
+    elif .settled and .state == "in_sync" and .recordedVersionId == .secret.versionId
+    then "yes: Datadog holds AWSCURRENT, \(.recordedVersionId), and no older write can follow"
+    else "not yet: \(.state), \(.reasons // [] | join(", "))\n" | halt_error(1) end' <<<"$status"
+}
+
 rotate() { # rotate SECRET FILE: stages the client secret in FILE, and has the rotation function verify and promote it
   store_client_secret "$1" "$2" NEXT || return
   aws secretsmanager rotate-secret --secret-id "$1" --rotation-lambda-arn "$(output FunctionArn)" \

@@ -245,6 +245,26 @@ func TestOpsNotice(t *testing.T) {
 	}
 }
 
+// A client secret that is revoked too early is what the whole function is there against.
+func TestMayRetire(t *testing.T) {
+	const settled = `{"state": "in_sync", "settled": true, "recordedVersionId": "v2", "secret": {"versionId": "v2"}}`
+	for _, c := range []struct{ verify, status, want string }{
+		{"true", settled, "yes: Datadog holds AWSCURRENT, v2, and no older write can follow\n0\n"},
+		{"false", settled, "not known: VerifyCredential is false\n1\n"},
+		{"", settled, "not known: VerifyCredential is \n1\n"},
+		{"true", strings.Replace(settled, "v2", "v1", 1), "not yet: in_sync, \n1\n"},
+		{"true", strings.Replace(settled, "true", "false", 1), "not yet: in_sync, \n1\n"},
+		{"true", `{"state": "settling", "reasons": ["settling"], "settled": true}`, "not yet: settling, settling\n1\n"},
+		{"true", "", "1\n"},
+	} {
+		got := ops(t, "", `parameter() { echo "$VERIFY"; }; status() { [ "$STATUS" ] && echo "$STATUS"; }
+			may_retire s; echo $?`, "VERIFY="+c.verify, "STATUS="+c.status)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.status, diff)
+		}
+	}
+}
+
 func TestRenameSecretKeepsKeyAndTags(t *testing.T) {
 	printed := ops(t, `{"KmsKeyId": "k", "Tags": [{"Key": "team", "Value": "a b"}, {"Key": "aws:x", "Value": "y"},
 		{"Key": "datadog-webhook-auth-sync", "Value": "id=a version=1"}]}`, `status() { echo '{"authMethod": {"id": "a"}}'; }

@@ -3,9 +3,9 @@
 #
 #     . docs/ops.sh
 #
-# They need AWS CLI 2, jq and curl, and credentials of the stack's account and region. Those whose name begins with an
-# underscore print a secret value or a key, for the others to read; no value is ever an argument of a process. Where a
-# body is in ( ), each command of a pipe must succeed.
+# They need the AWS CLI (1 or 2), jq and curl, and credentials of the stack's account and region. Those whose name
+# begins with an underscore are for the others; some print a secret value or a key. No value is ever an argument of a
+# process. Where a body is in ( ), each command of a pipe must succeed.
 
 STACK=${STACK:-datadog-webhook-auth-sync}
 
@@ -140,8 +140,8 @@ ask() { # ask JSON: what the function answers to a direct call; fails with its e
   local name answer status=0
   name=$(output FunctionName) || return
   answer=$(mktemp) || return
-  aws lambda invoke --function-name "$name" --cli-read-timeout 130 --cli-binary-format raw-in-base64-out \
-    --payload "$1" "$answer" >/dev/null &&
+  printf %s "$1" >"$answer" # first the payload: fileb:// means the same to both versions of the AWS CLI
+  aws lambda invoke --function-name "$name" --cli-read-timeout 130 --payload "fileb://$answer" "$answer" >/dev/null &&
     jq 'if .errorMessage? then "\(.errorMessage)\n" | halt_error(1) else . end' "$answer" || status=$?
   rm -f "$answer"
   return "$status"
@@ -240,13 +240,19 @@ broken() ( # the dashboard's panel "What is broken now"
   jq -r '.results[] | map(select(.field != "@ptr").value) | @tsv' <<<"$answer" | _table
 )
 
-logged() ( # logged PATTERN: the last day's syncs whose line in the log matches, as a table
+# logged PATTERN: the last day's syncs whose line in the log matches, as a table: time, secret, version, outcome,
+# trigger, lagMs, code, and what happened.
+logged() (
   set -o pipefail
   group=$(resource LogGroup) || return
   aws logs filter-log-events --log-group-name "$group" --filter-pattern "$1" \
     --start-time $((($(date +%s) - 86400) * 1000)) --query 'events[].message' --output json |
-    jq -r '.[] | fromjson? | [.time, .secret.name // "-", .outcome // "-", .trigger.type // "-", .lagMs // "-",
-      .error.code // "-", (.warnings // [] | join("; "))] | @tsv' | _table
+    jq -r '.[] | fromjson? | select(.time) | (.summary // "") as $summary |
+      [.time, .secret.name // "-", .secret.versionId[:8]? // "-",
+      (.outcome // "-") + if .repaired then ", repaired" else "" end,
+      .trigger.type // "-", .lagMs // "-", .error.code // "-",
+      ([$summary, (.error.message // empty | select(inside($summary) | not)), .warnings[]?] | join(" "))] | @tsv
+      ' | _table
 )
 
 # _table: in columns, without what a terminal would obey.
@@ -281,7 +287,8 @@ change() ( # change SECRET JQ-FILTER [JQ-OPTION…]: stores the filtered value, 
 store_client_secret() ( # store_client_secret SECRET FILE [LABEL]: all else stays as it is; plain-text secrets too
   set -o pipefail
   value=$(_value "$1" | jq -Rrs --rawfile new "$2" '($new | sub("[\r\n]+$"; "")) as $new |
-    if test("^\\s*[{]") then fromjson | .[if has("clientSecret") then "clientSecret" else "client_secret" end] = $new
+    if $new | test("^\\s*$") then "store_client_secret: no client secret, so nothing was stored\n" | halt_error(1)
+    elif test("^\\s*[{]") then fromjson | .[if has("clientSecret") then "clientSecret" else "client_secret" end] = $new
     else $new end') || return
   printf %s "$value" | put_value "$1" "${3:-AWSCURRENT}"
 )
@@ -307,14 +314,21 @@ may_retire() { # may_retire SECRET: whether client secrets older than AWSCURRENT
     else "not yet: \(.state), \(.reasons // [] | join(", "))\n" | halt_error(1) end' <<<"$status"
 }
 
-rotate() { # rotate SECRET FILE: stages the client secret in FILE, and has the rotation function verify and promote it
+# rotate SECRET FILE: stages the client secret in FILE, and has the rotation function verify and promote it. It fails if
+# the token endpoint refuses it; how the rotation ends is seen by version_id SECRET AWSCURRENT.
+rotate() {
   store_client_secret "$1" "$2" NEXT || return
+  check_credential "$1" NEXT || [ $? = 2 ] || return
   aws secretsmanager rotate-secret --secret-id "$1" --rotation-lambda-arn "$(output FunctionArn)" \
     --query VersionId --output text
 }
 
 use_auth_method() { # use_auth_method SECRET ID: tags the secret with its auth method, which is an operator's word
-  aws secretsmanager tag-resource --secret-id "$1" --tags "Key=datadog-webhook-auth-sync,Value=id=${2:?no auth method}"
+  if [ -z "${2:-}" ]; then
+    echo "use_auth_method: no auth method for $1" >&2
+    return 1
+  fi
+  aws secretsmanager tag-resource --secret-id "$1" --tags "Key=datadog-webhook-auth-sync,Value=id=$2"
 }
 
 forget_auth_method() { # forget_auth_method SECRET: takes the tag off
@@ -512,10 +526,10 @@ read_queue() { # prints at most ten of its messages, and keeps them in messages.
     messages.json | _table
 }
 
-delete_read() { # deletes the messages in messages.json
+delete_read() { # deletes the messages in messages.json, and that
   local queue handle
   queue=$(output FailureQueueUrl) || return
   jq -r '.Messages[]?.ReceiptHandle' messages.json | while read -r handle; do
     aws sqs delete-message --queue-url "$queue" --receipt-handle "$handle" || return
-  done
+  done && rm messages.json
 }

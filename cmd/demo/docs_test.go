@@ -128,18 +128,24 @@ func newReader(t *testing.T) *reader {
 		u.must(err)
 		u.must(os.CopyFS(filepath.Join(r.clone, name), folder))
 	}
+	r.writesFiles()
+	r.env = append(r.Environment(), "STACK=datadog-webhook-auth-sync", "AWS_SESSION_TOKEN=")
+	r.installsAWS()
+	r.tidies()
+	return r
+}
+
+// writesFiles writes what the documents tell the reader to write, and to remove afterwards.
+func (r *reader) writesFiles() {
+	r.t.Helper()
 	keys := r.DatadogKeys()[len(r.DatadogKeys())-2:]
 	for name, text := range map[string]string{ // which the reader was told to write
 		"keys.json":         fmt.Sprintf(`{"api_key": %q, "app_key": %q}`, keys[0], keys[1]),
 		"credential.json":   fmt.Sprintf(`{"client_id": "payments", "client_secret": %q, "access_token_url": %q}`, clientSecretMark+"of-payments", r.idp.url),
 		"client-secret.txt": clientSecretMark + "that-is-new\n",
 	} {
-		u.must(os.WriteFile(filepath.Join(r.clone, name), []byte(text), 0o600))
+		r.must(os.WriteFile(filepath.Join(r.clone, name), []byte(text), 0o600))
 	}
-	r.env = append(r.Environment(), "STACK=datadog-webhook-auth-sync", "AWS_SESSION_TOKEN=")
-	r.installsAWS()
-	r.tidies()
-	return r
 }
 
 // typed is what the reader types for a document's text: the same, but for what would leave this machine.
@@ -175,6 +181,7 @@ func (r *reader) follows(document string) (printed string) {
 // types types the blocks into one shell.
 func (r *reader) types(document string, blocks []block) (printed string) {
 	r.t.Helper()
+	r.writesFiles()
 	script := "set -euo pipefail\n"
 	for i, b := range blocks {
 		script += fmt.Sprintf("printf '\\036%d\\036'\n%s", i, r.typed(b.text))
@@ -191,7 +198,7 @@ func (r *reader) types(document string, blocks []block) (printed string) {
 	return string(out)
 }
 
-// installsAWS puts first in PATH an AWS CLI that works as version 2.13 and later does.
+// installsAWS puts first in PATH an AWS CLI that calls the emulator.
 func (r *reader) installsAWS() {
 	r.t.Helper()
 	var missing []string
@@ -215,16 +222,15 @@ func (r *reader) installsAWS() {
 			cli, two = at, is
 		}
 	}
-	script, command := "#!/bin/sh\n", "'"+cli+"'"
-	if !two { // then all payloads are raw, and there is no option to say so
-		script += `for it do shift; case $it in --cli-binary-format|raw-in-base64-out) ;; *) set -- "$@" "$it";; esac; done` + "\n"
+	command := "'" + cli + "'"
+	if !two {
 		if loaded, err := loadedAWS(); err == nil {
 			command = loaded
 		}
 	}
-	script += fmt.Sprintf("exec %s --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n", command) // which 2.12 does not know
+	const script = "#!/bin/sh\nexec %s --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n" // 2.12 does not know the variable
 	bin := r.t.TempDir()
-	r.must(os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
+	r.must(os.WriteFile(filepath.Join(bin, "aws"), fmt.Appendf(nil, script, command), 0o755))
 	for _, pair := range r.env {
 		if path, ok := strings.CutPrefix(pair, "PATH="); ok {
 			r.env = append(r.env, "PATH="+bin+string(os.PathListSeparator)+path)

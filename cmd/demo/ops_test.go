@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,8 @@ func TestTableShowsNoControlCharacters(t *testing.T) {
 
 // Whoever answers nothing must not be taken for one who has nothing to report.
 func TestOpsFail(t *testing.T) {
+	const stages = `case $* in *get-secret-value*) echo old ;; *put-secret-value*) cat >/dev/null ;;
+		*rotate-secret*) echo ROTATED ;; esac`
 	for _, c := range []struct{ aws, command, want string }{
 		{`exit 255`, "sync_secret s", "status 255\n"},
 		{`exit 255`, "plan", "status 255\n"},
@@ -160,8 +163,13 @@ func TestOpsFail(t *testing.T) {
 			*results*) echo '{"status": "Failed", "results": []}' ;; esac`, "broken", "broken: the query ended as Failed\nstatus 1\n"},
 		{`[ $1 != logs ]`, "logged x", "status 1\n"},
 		{`exit 255`, "list_auth_methods", "status 255\n"},
-		{`[ $1 != secretsmanager ]`, "store_client_secret s /dev/null", "status 1\n"}, // or a plain-text secret would replace JSON
+		{`[ $1 != secretsmanager ]`, "store_client_secret s <(echo new)", "status 1\n"}, // or a plain-text secret would replace JSON
+		{`[ $1 != secretsmanager ] || echo old`, "store_client_secret s <(echo)",
+			"store_client_secret: no client secret, so nothing was stored\nstatus 1\n"},
 		{`[ $1 != secretsmanager ]`, "change s .", "status 1\n"},
+		{`:`, `use_auth_method s ""`, "use_auth_method: no auth method for s\nstatus 1\n"},
+		{stages, "check_credential() { return 1; }; rotate s <(echo new) | grep ROTATED", "status 1\n"},
+		{stages, "check_credential() { return 2; }; rotate s <(echo new) | grep ROTATED", "ROTATED\nstatus 0\n"},
 		{`[ $1 != secretsmanager ]`, "check_credential s", "status 2\n"},
 		{`[ $1 != cloudformation ]`, "set_parameter Enabled=true", "status 1\n"},
 		{`[ $1 != sns ]`, "_subscribers topic arn", "status 1\n"},
@@ -261,6 +269,42 @@ func TestMayRetire(t *testing.T) {
 			may_retire s; echo $?`, "VERIFY="+c.verify, "STATUS="+c.status)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.status, diff)
+		}
+	}
+}
+
+func TestLogged(t *testing.T) {
+	lines, _ := json.Marshal([]string{
+		`{"time": "t1", "outcome": "updated", "secret": {"name": "s", "versionId": "1f2e3d4c-5b6a"}, "repaired": true,
+			"trigger": {"type": "reconcile"}, "summary": "s: updated.", "warnings": ["late"]}`,
+		`{"time": "t2", "outcome": "failed", "secret": {"name": "s"}, "trigger": {"type": "label"},
+			"error": {"code": "secret_invalid", "message": "no x"}, "summary": "s: no x (secret_invalid)."}`,
+		`{"time": "t3", "error": {"code": "deadline", "message": "the time ran out"}}`,
+		"START",
+	})
+	want := `t1  s  1f2e3d4c  updated, repaired  reconcile  -  -               s: updated. late
+t2  s  -         failed             label      -  secret_invalid  s: no x (secret_invalid).
+t3  -  -         -                  -          -  deadline         the time ran out
+`
+	if diff := cmp.Diff(want, ops(t, string(lines), "resource() { :; }; logged x")); diff != "" {
+		t.Errorf("printed (-want +got):\n%s", diff)
+	}
+}
+
+// A file that a document has people write or make must not be committed by accident.
+func TestFilesOfDocumentsAreIgnored(t *testing.T) {
+	ignored := strings.Fields(readText(t, root+".gitignore"))
+	name := regexp.MustCompile(`(?:^|[\s<>]|file://)([\w-]+\.(?:json|txt))\b`)
+	for _, path := range append(documents(t), root+"docs/ops.sh") {
+		text := readText(t, path)
+		if filepath.Ext(path) == ".md" {
+			text = strings.Join(fence.FindAllString(text, -1), "\n")
+		}
+		for _, found := range name.FindAllStringSubmatch(text, -1) {
+			_, err := os.Stat(filepath.Join(filepath.Dir(path), found[1])) // one of the repository's
+			if err != nil && !slices.Contains(ignored, found[1]) {
+				t.Errorf("%s: .gitignore has no %s", path, found[1])
+			}
 		}
 	}
 }

@@ -27,7 +27,7 @@ rotate_team() { store_client_secret "{{.Prefix}}$1" <(echo "$2"); }
 `))
 
 var invitation = template.Must(template.New("").Parse(`
-Everything stays up until Ctrl-C. In another terminal with bash, AWS CLI 2, jq and curl, from this folder:
+Everything stays up until Ctrl-C. In another terminal with bash, the AWS CLI, jq and curl, from this folder:
 
   source {{.Script}}
 

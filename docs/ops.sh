@@ -167,7 +167,8 @@ reconcile() {
       if .atRisk > 0 then "BEING LOST NOW: out_of_sync names the secrets"
       elif .error then "not known, and perhaps being lost: \(.error.message)"
       elif .outOfSync + .failing + .leftOver > 0
-      then "none known, but not known of \([.outOfSync, .failing, .leftOver] | max): see failures, and out_of_sync"
+      then "none known. Not known of \([.outOfSync, .failing, .leftOver] | max): see failures, and out_of_sync. " +
+        "Of the others none when last verified: at most RefreshHours ago"
       else "none when last verified: at most RefreshHours ago. To verify one now: sync_secret SECRET" end),
     secrets, inSync, settling, outOfSync, outcomes, failing, atRisk, leftOver, error,
     failures: [.failures[]?.summary]}' <<<"$answer"

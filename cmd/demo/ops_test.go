@@ -196,7 +196,8 @@ func TestReconcileSaysWhetherAlertsAreLost(t *testing.T) {
 	rows := readText(t, root+"docs/operations.md")
 	const (
 		verified = "none when last verified: at most RefreshHours ago. To verify one now: sync_secret SECRET"
-		notKnown = "none known, but not known of %d: see failures, and out_of_sync"
+		notKnown = "none known. Not known of %d: see failures, and out_of_sync. " +
+			"Of the others none when last verified: at most RefreshHours ago"
 	)
 	for answer, want := range map[string]string{
 		`{"atRisk": 1, "outOfSync": 1}`:                               "BEING LOST NOW: out_of_sync names the secrets",

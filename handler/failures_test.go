@@ -271,6 +271,14 @@ func TestTheHeldCredential(t *testing.T) {
 			t.Errorf("held (-want +got):\n%s", diff)
 		}
 	})
+	subtest(t, "no time is left to see it twice", func(t *testing.T, w *world) {
+		w.revoke(w.createSettled())
+		w.putRejected("second")
+		_, err := w.invokeIn(7*time.Second, directSync)
+		if r := w.record(secretName); !fault.Is(err, fault.CredentialRejected) || r["waiting"] == "" {
+			t.Errorf("error %v, record %s", err, w.tag(secretName))
+		}
+	})
 	subtest(t, "a dry run does not ask", func(t *testing.T, w *world) {
 		w.createSettled()
 		w.putRejected("second")

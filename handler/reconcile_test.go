@@ -302,6 +302,19 @@ func TestDatadogsTroubleIsTheRuns(t *testing.T) {
 			w.mustBeSynced(0, n)
 		})
 	}
+	subtest(t, "no room in a dry run", func(t *testing.T, w *world) {
+		for i := range 3 {
+			pin := fmt.Sprintf("aaaaaaaa-0000-4000-8000-%012d", i)
+			w.secrets.Create(nameOf(i), w.value(fmt.Sprintf("of-%d", i), "auth_method_id="+pin))
+			w.datadog.Fail(datadogtest.Fault{Method: "GET", Path: datadogtest.MethodPath + "/" + pin, Status: 429,
+				Header: http.Header{"X-Ratelimit-Reset": {"300"}}})
+		}
+		var answer fleet.Reconciliation
+		text := w.mustInvoke(dryRunAll, "")
+		if json.Unmarshal([]byte(text), &answer) != nil || answer.Error == nil || answer.LeftOver != 3 || len(answer.Failures) > 0 {
+			t.Errorf("answer: %s", text)
+		}
+	})
 	subtest(t, "Secrets Manager's list fails", func(t *testing.T, w *world) {
 		w.createSettled()
 		w.secrets.Fail("ListSecrets", 9, throttled)

@@ -141,3 +141,32 @@ func TestDecide(t *testing.T) {
 		t.Errorf("leaves %q", p.abandoned)
 	}
 }
+
+func TestUnexplained(t *testing.T) {
+	conflict := fault.New(fault.DatadogRejected, "no").Because(&datadog.Error{Status: 409})
+	lost := fault.New(fault.DatadogUnavailable, "no").Because(&datadog.Error{})
+	missing := fault.New(fault.DatadogUnavailable, "no").Because(&datadog.Error{Status: 404})
+	create := func(name string) plan { return plan{outcome: report.Created, write: datadog.Write{Name: name}} }
+	update := func(id string) plan { return plan{outcome: report.Updated, before: method(id, "payments")} }
+	for _, c := range []struct {
+		name     string
+		surprise error
+		last, p  plan
+		code     fault.Code // empty: it may be written
+	}{
+		{"no surprise", nil, update(idA), update(idA), ""},
+		{"still listed", missing, update(idA), update(idA), fault.DatadogUnavailable},
+		{"another auth method", missing, update(idA), update(idB), ""},
+		{"a create in its place", missing, update(idA), create("payments"), ""},
+		{"a conflict again", conflict, create("payments"), create("payments"), fault.DatadogRejected},
+		{"another name", conflict, create("payments"), create("new"), ""},
+		{"a create whose answer was lost", lost, create("payments"), create("payments"), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := unexplained(rounds{{plan: c.last, surprise: c.surprise}}, c.p)
+			if (err != nil) != (c.code != "") || err != nil && !fault.Is(err, c.code) {
+				t.Errorf("%v; want %q", err, c.code)
+			}
+		})
+	}
+}

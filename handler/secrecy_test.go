@@ -20,6 +20,7 @@ import (
 	"datadog-webhook-auth-sync/handler"
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/sensitive"
@@ -69,6 +70,22 @@ func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
 			if err == nil || strings.Contains(err.Error()+w.log.String(), secret[:8]) {
 				t.Errorf("error: %v", err)
 			}
+		})
+	}
+}
+
+// They may quote the client secret that Datadog held before, which is read only afterwards.
+func TestWhatDatadogQuotesOfTheHeldSecretIsNotRepeated(t *testing.T) {
+	for _, status := range []int{400, 409} {
+		subtest(t, fmt.Sprint(status), func(t *testing.T, w *world) {
+			const held = "unlike-the-next-one"
+			w.secret = append(w.secret, held)
+			w.tokens.Allow("payments-client", held)
+			w.secrets.Create(secretName, w.valueOf(held))
+			w.settle(1)
+			w.put("second")
+			w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Body: fmt.Sprintf(`{"errors":["not %s"]}`, held)})
+			w.mustInvoke(directSync, fault.DatadogRejected)
 		})
 	}
 }

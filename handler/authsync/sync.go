@@ -183,6 +183,7 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 	}
 	if r.err != nil {
 		r.held = s.heldCredential(work, r)
+		r.err = fault.From(r.err).Withhold(r.held.request.ClientSecret)
 	}
 
 	looking, cancel := deadline.Before(ctx, publishReserve)

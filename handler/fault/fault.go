@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+
+	"datadog-webhook-auth-sync/handler/sensitive"
 )
 
 // Code names what went wrong. Consumers match on it; it never changes its meaning.
@@ -133,6 +135,16 @@ func (e *Error) WithBrief(brief string) *Error {
 
 // Brief returns the message in short, in our own words only.
 func (e *Error) Brief() string { return cmp.Or(e.brief, e.Message) }
+
+// Withhold returns e without its cause and what it quotes, if either repeats a part of secret.
+func (e *Error) Withhold(secret sensitive.Text) *Error {
+	if !secret.PartlyIn(e.Message) && !secret.PartlyIn(fmt.Sprint(e.cause)) {
+		return e
+	}
+	c := *e
+	c.Message, c.cause = e.Brief(), nil
+	return &c
+}
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 func (e *Error) Unwrap() error { return e.cause }

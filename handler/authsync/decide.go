@@ -1,6 +1,7 @@
 package authsync
 
 import (
+	"cmp"
 	"strings"
 
 	"datadog-webhook-auth-sync/handler/datadog"
@@ -12,16 +13,15 @@ import (
 
 // plan is the one write that a round is to make.
 type plan struct {
-	outcome   report.Outcome     // of a sync that makes it: created, updated or adopted
-	own       bool               // the record names the auth method, so that no possession needs to be shown
-	before    datadog.AuthMethod // as it is at Datadog; zero for a create
-	after     datadog.AuthMethod // as it will be
-	write     datadog.Write
-	abandoned string // the id of an auth method that the secret no longer pins
+	outcome report.Outcome     // of a sync that makes it: created, updated or adopted
+	own     bool               // the record names the auth method, so that no possession needs to be shown
+	before  datadog.AuthMethod // as it is at Datadog; zero for a create
+	after   datadog.AuthMethod // as it will be
+	write   datadog.Write
 }
 
-// decide names the auth method to write to. Where another secret records the same, that is auth_method_mismatch; otherwise
-// it goes by the first of these that applies. An id exists if it is listed, or if a Get answered it.
+// decide names the auth method to write to. Where another secret records the same, that is auth_method_mismatch;
+// otherwise it goes by the first of these that applies. An id exists if it is listed, or if a Get answered it.
 //
 //	a. the secret pins an id: its own by the record, update it; another that exists, take it over; one that is gone:
 //	   auth_method_not_found;
@@ -42,15 +42,10 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 	})
 	switch {
 	case snap.shared:
-		return plan{}, fault.New(fault.AuthMethodMismatch,
-			"another secret records auth method %s too: correct the tag %s of one", record.ID, secretstore.RecordTag).
-			WithRetry(true).WithBrief("another secret records the same auth method").WithHint("Correct the tag of one of the two.")
+		return plan{}, fault.New(fault.AuthMethodMismatch, "another secret records auth method %s too", record.ID).
+			Advise("correct the tag %s of one of the two", secretstore.RecordTag).WithRetry(true)
 	case c.AuthMethodID != "" && pinExists: // a
-		p, err := planUpdate(snap, pinned, urls, verified)
-		if record.ID != c.AuthMethodID {
-			p.abandoned = record.ID
-		}
-		return p, err
+		return planUpdate(snap, pinned, urls, verified)
 	case c.AuthMethodID == "" && recordExists: // b
 		return planUpdate(snap, recorded, urls, verified)
 	case c.AuthMethodID == "" && nameExists: // c
@@ -61,18 +56,15 @@ func decide(snap snapshot, urls endpoint.Rule, verified bool) (plan, error) {
 		return plan{}, fault.New(fault.AuthMethodNotFound,
 			"the secret pins auth method %s, which does not exist at Datadog", c.AuthMethodID)
 	case record.ID != "": // d
-		return plan{}, fault.New(fault.AuthMethodNotFound,
-			"auth method %s was deleted at Datadog: remove the tag %s to have a new one made, then attach that to your webhooks",
-			record.ID, secretstore.RecordTag).WithBrief("its auth method was deleted at Datadog").
-			WithHint("Take the tag " + secretstore.RecordTag + " off the secret; then attach the new one to your webhooks.")
+		return plan{}, fault.New(fault.AuthMethodNotFound, "auth method %s was deleted at Datadog", record.ID).
+			Advise("remove the tag %s to have a new one made, then attach that to your webhooks", secretstore.RecordTag)
 	case len(c.MissingToCreate()) > 0: // e
 		return plan{}, fault.New(fault.SecretInvalid,
 			"%s: required to create an auth method, and there is none to update", strings.Join(c.MissingToCreate(), ", "))
 	case c.Name == "" && twinExists: // f
-		return plan{}, fault.New(fault.AuthMethodMismatch, "auth method %s already has this client_id and access_token_url: "+
-			"pin it with auth_method_id, or state a name to create another", twin.ID).
-			WithBrief("another auth method has this client_id and access_token_url").
-			WithHint("Pin that with auth_method_id, or state a name to create another.")
+		return plan{}, fault.New(fault.AuthMethodMismatch,
+			"auth method %s already has this client_id and access_token_url", twin.ID).
+			Advise("pin it with auth_method_id, or state a name to create another")
 	}
 	p := plan{outcome: report.Created, write: writeOf(c)} // g
 	p.write.Name = snap.name
@@ -103,65 +95,50 @@ func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verifie
 	}
 	p.after = m.With(p.write)
 	p.write.AccessTokenURL = p.after.AccessTokenURL // whoever edits it meanwhile must not get the secret
-	if !p.own {
-		if err := possession(c, m, verified); err != nil {
-			return p, err
-		}
-	}
-	return p, mayUseURL(c, record, m, urls)
+	return p, cmp.Or(possession(c, p, verified), mayUseURL(c, record, m, urls))
 }
 
-// possession judges, by what the secret states, whether it may take over m: by name only with client_id and
-// access_token_url equal, by a pin with neither stated otherwise. So whoever may write one secret can neither redirect
-// nor overwrite what another's credential opens.
-func possession(c secretstore.Credential, m datadog.AuthMethod, verified bool) error {
-	otherClient := c.ClientID != "" && c.ClientID != m.ClientID
-	differs := otherClient || c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL
+// possession returns an error if the secret may not take over the auth method of p, by what it states: by name only with
+// client_id and access_token_url equal, by a pin with neither stated otherwise. So whoever may write one secret can
+// neither redirect nor overwrite what another's credential opens.
+func possession(c secretstore.Credential, p plan, verified bool) error {
+	differs := p.after.ClientID != p.before.ClientID || p.after.AccessTokenURL != p.before.AccessTokenURL
 	states := c.ClientID != "" && c.AccessTokenURL != ""
 	switch {
+	case p.own:
+		return nil
 	case differs || !states && c.AuthMethodID == "":
-		return notPossessed(m.ID, "the secret does not state the client_id and access_token_url that it has").
-			WithRetry(!differs)
+		return notPossessed(p, "the secret does not state the client_id and access_token_url that it has").WithRetry(!differs)
 	case !verified:
-		return notPossessed(m.ID, "verification is off, so nothing shows that the secret opens it").WithRetry(true)
+		return notPossessed(p, "verification is off, so nothing shows that the secret opens it").WithRetry(true)
 	}
 	return nil
 }
 
-func notPossessed(id, why string) *fault.Error {
-	return fault.New(fault.AuthMethodMismatch, "auth method %s is not this secret's by its record, and %s: "+
-		"whoever operates the auth method can set the tag %s to id=%s", id, why, secretstore.RecordTag, id).
-		WithBrief("it may not take over an auth method: " + why)
+func notPossessed(p plan, why string) *fault.Error {
+	return fault.New(fault.AuthMethodMismatch, "the secret may not take over an auth method: %s", why).
+		Advise("whoever operates it can set the tag %s to id=%s", secretstore.RecordTag, p.before.ID)
 }
 
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
 // not state. Such a URL counts only while the auth method is as recorded: whoever edits it does not get the next secret.
 func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
-	if c.AccessTokenURL != "" { // ParseCredential has checked it
-		return nil
-	}
-	why := withheldFrom(m, c, urls)
 	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
-	if edited {
+	refused := urls.Check(m.AccessTokenURL)
+	var why string
+	switch {
+	case c.AccessTokenURL != "": // ParseCredential has checked it
+		return nil
+	case edited:
 		why = "may be another than recorded, since the auth method was edited"
-	}
-	if why == "" {
+	case m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL:
+		why = "repeats a secret value"
+	case refused != nil:
+		why = refused.Error()
+	default:
 		return nil
 	}
-	return fault.New(fault.AuthMethodMismatch, "the access_token_url of auth method %s %s: "+
-		"state access_token_url in the secret, or set the tag %s to id=%s to accept what is there",
-		m.ID, why, secretstore.RecordTag, m.ID).
-		WithBrief("the access_token_url at Datadog " + why).WithHint("State access_token_url in the secret.").
+	return fault.New(fault.AuthMethodMismatch, "the access_token_url at Datadog %s", why).
+		Advise("state access_token_url in the secret, or set the tag %s to id=%s", secretstore.RecordTag, m.ID).
 		WithRetry(edited) // by another invocation, perhaps, which has yet to record it
-}
-
-// withheldFrom returns why the client secret may not be sent to the access_token_url of m; empty: it may.
-func withheldFrom(m datadog.AuthMethod, c secretstore.Credential, urls endpoint.Rule) string {
-	if m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL {
-		return "repeats a secret value"
-	}
-	if err := urls.Check(m.AccessTokenURL); err != nil {
-		return err.Error()
-	}
-	return ""
 }

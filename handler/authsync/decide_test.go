@@ -134,12 +134,6 @@ func TestDecide(t *testing.T) {
 	if _, err := decide(snapshotOf(bare, tag, a), endpoint.Rule{}, false); err != nil {
 		t.Errorf("an operator's tag with verification off: %v", err)
 	}
-	if p, _ := decide(snapshotOf(pin(full, idB), recorded(a, time.Hour), a, b), endpoint.Rule{}, true); p.abandoned != idA {
-		t.Errorf("leaves %q", p.abandoned)
-	}
-	if p, _ := decide(snapshotOf(pin(full, idA), recorded(a, time.Hour), a), endpoint.Rule{}, true); p.abandoned != "" {
-		t.Errorf("leaves %q", p.abandoned)
-	}
 }
 
 func TestUnexplained(t *testing.T) {

@@ -1,6 +1,7 @@
 package authsync
 
 import (
+	"cmp"
 	"context"
 
 	"datadog-webhook-auth-sync/handler/deadline"
@@ -18,7 +19,6 @@ func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification
 	record := r.snapshot.record
 	if record.Version != "" && (s.Checker != nil || r.snapshot.gone()) {
 		held = s.judgeHeld(ctx, r)
-		held.version = r.snapshot.secret.VersionOf(record)
 	}
 	lost := held.Outcome == tokencheck.Rejected && record.State != secretstore.Lost
 	mismatch := fault.Is(r.err, fault.AuthMethodMismatch) && record.Code != fault.AuthMethodMismatch
@@ -35,36 +35,32 @@ func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification
 //  2. the auth method is gone: rejected;
 //  3. it is not listed, or not as recorded: inconclusive;
 //  4. it has what this round verified: that verdict;
-//  5. the client secret of the recorded version cannot be read, states another URL, or may not be sent there: inconclusive;
+//  5. the recorded version cannot be read, states another URL, or may not be sent there: inconclusive;
 //  6. what the token endpoint says.
 func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
-	unknown := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}}
-	secret, pin := r.snapshot.secret, r.snapshot.credential.AuthMethodID
-	record, asked := r.snapshot.record, r.verification
-	m, listed := r.snapshot.methods[record.ID]
+	snap, asked := r.snapshot, r.verification
+	record, pin := snap.record, snap.credential.AuthMethodID
+	held := verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Inconclusive}, version: snap.secret.VersionOf(record)}
+	m, listed := snap.methods[record.ID]
 	switch {
 	case pin != "" && pin != record.ID: // 1
-		return unknown
-	case r.snapshot.gone(): // 2
-		return verification{Verdict: tokencheck.Verdict{Outcome: tokencheck.Rejected}}
+		return held
+	case snap.gone(): // 2
+		held.Outcome = tokencheck.Rejected
+		return held
 	case !listed || m.Digest() != record.Digest: // 3
-		return unknown
+		return held
 	case record.IsOf(asked.version) && requestOf(m, asked.request.ClientSecret) == asked.request: // 4
 		return asked
+	case held.version == "": // 5
+		return held
 	}
-	id := secret.VersionOf(record)
-	if id == "" {
-		return unknown // 5
-	}
-	value, err := s.Secrets.Version(ctx, secret.ARN, id)
-	if err != nil {
-		return unknown // 5
-	}
-	c, err := secretstore.ParseCredential(value.Text, r.snapshot.name, s.URLs)
-	elsewhere := c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL // than the one that is recorded, perhaps by a forged tag
-	if err != nil || elsewhere || withheldFrom(m, c, s.URLs) != "" {
-		return unknown // 5
+	value, unread := s.Secrets.Version(ctx, snap.secret.ARN, held.version)
+	c, invalid := secretstore.ParseCredential(value.Text, snap.name, s.URLs)
+	elsewhere := c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL       // perhaps by a forged tag
+	if cmp.Or(unread, invalid, mayUseURL(c, record, m, s.URLs)) != nil || elsewhere { // 5
+		return held
 	}
 	request := requestOf(m, c.ClientSecret)
-	return s.ask(ctx, id, request, knownStyle(record, m, request)) // 6
+	return s.ask(ctx, held.version, request, knownStyle(record, m, request)) // 6
 }

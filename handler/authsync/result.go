@@ -16,7 +16,7 @@ const plainWarning = "the token endpoint accepts the client secret only unencode
 
 // newResult returns what the rounds came to, where next is the record after them. The outcome of the first write stands.
 func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) report.Result {
-	last, was := all.last(), all.lastRead().Record
+	last, was := all.last(), all.newest().Record
 	snap, verdict := last.snapshot, last.verification
 	res := report.Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun,
 		DurationMs: s.Now().Sub(all[0].snapshot.at).Milliseconds(), Secret: secretRef(req, all),
@@ -52,9 +52,9 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 			lag := max(0, r.written.record.At.Sub(req.Event.Time).Milliseconds())
 			res.LagMs = &lag
 		}
-		if r.plan.abandoned != "" {
+		if recorded.ID != "" && recorded.ID != r.snapshot.wantedID() {
 			res.Warnings = append(res.Warnings,
-				"the secret pins another auth method than before: "+r.plan.abandoned+" keeps its last client secret")
+				"the secret pins another auth method than before: "+recorded.ID+" keeps its last client secret")
 		}
 	}
 	if res.Outcome == report.Created {
@@ -94,7 +94,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 
 // secretRef names the secret as it was read or, unless it is out of scope, as it was asked for.
 func secretRef(req Request, all rounds) report.SecretRef {
-	secret, err := all.lastRead(), all.last().err
+	secret, err := all.newest(), all.last().err
 	if secret.ARN == "" && !fault.Is(err, fault.BadRequest) && !fault.Is(err, fault.SecretOutOfScope) {
 		secret.ARN, secret.Name = secretstore.Identify(req.SecretID)
 	}

@@ -17,6 +17,7 @@ type verification struct {
 	tokencheck.Verdict
 	version string // of the secret
 	request tokencheck.Credential
+	known   tokencheck.Style // that was asked first
 }
 
 // verify asks the token endpoint whether it accepts the credential that Datadog will hold. An error forbids the write:
@@ -42,7 +43,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 	case v.Outcome == tokencheck.Accepted: // 1
 		return v, nil
 	case !p.own && p.outcome == report.Adopted: // 2
-		return v, notPossessed(p.before.ID, v.Why).WithRetry(true)
+		return v, notPossessed(p, v.Why).WithRetry(true)
 	case v.Outcome == tokencheck.Rejected: // 3
 		return v, fault.New(fault.CredentialRejected, "the client secret was refused: %s", v.Why).WithHint(v.Hint)
 	case p.own && p.after.AccessTokenURL == p.before.AccessTokenURL && !refused: // 4
@@ -55,25 +56,21 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 // style is sure.
 func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
 	c := snap.credential
-	if s.Checker == nil || !c.States() {
-		return verification{}
-	}
 	stated := datadog.AuthMethod{Name: snap.name}.With(writeOf(c))
 	request := requestOf(stated, c.ClientSecret)
 	known := knownStyle(snap.record, stated, request)
-	if known == "" && snap.record.Via != "" {
+	if s.Checker == nil || !c.States() || known == "" && snap.record.Via != "" {
 		return verification{}
 	}
 	return s.ask(ctx, snap.version, request, known)
 }
 
-func (s *Syncer) ask(ctx context.Context, version string, c tokencheck.Credential,
-	known tokencheck.Style) verification {
+func (s *Syncer) ask(ctx context.Context, version string, c tokencheck.Credential, known tokencheck.Style) verification {
 	if c.ClientID == "" {
 		none := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}
-		return verification{none, version, c}
+		return verification{none, version, c, known}
 	}
-	return verification{s.Checker.Check(ctx, c, known), version, c}
+	return verification{s.Checker.Check(ctx, c, known), version, c, known}
 }
 
 // knownStyle returns the recorded style, if client_id and access_token_url are as recorded: m has the recorded digest,

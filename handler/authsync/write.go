@@ -1,13 +1,13 @@
 package authsync
 
 import (
+	"cmp"
 	"context"
 
 	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
 // written is a write that Datadog took.
@@ -40,12 +40,9 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 	if m.AccessTokenURL != p.after.AccessTokenURL { // edited meanwhile: it was not verified, and must not count as recorded
 		digest = p.after.Digest()
 	}
-	via := r.verification.Via
-	if r.verification.Outcome != tokencheck.Accepted {
-		via = knownStyle(r.snapshot.record, p.before, requestOf(p.after, p.write.ClientSecret))
-	}
 	return &written{m, secretstore.Record{ID: m.ID, Version: secretstore.VersionKey(r.snapshot.version), At: s.Now(),
-		Digest: digest, Site: s.Site, Via: string(via), State: secretstore.Pushed}}, nil, nil
+		Digest: digest, Site: s.Site, Via: string(cmp.Or(r.verification.Via, r.verification.known)),
+		State: secretstore.Pushed}}, nil, nil
 }
 
 // unexplained returns an error if the last round met a surprise and p is to make the same write again, except for a

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"datadog-webhook-auth-sync/handler/sensitive"
 )
@@ -124,6 +125,14 @@ func (e *Error) WithHint(hint string) *Error {
 	c := *e
 	c.Hint = cmp.Or(hint, e.Hint)
 	return &c
+}
+
+// Advise returns e with what to do about it, in its message and as its hint; the message so far is the brief one.
+func (e *Error) Advise(format string, args ...any) *Error {
+	advice := fmt.Sprintf(format, args...)
+	c := e.WithBrief(e.Message).WithHint(strings.ToUpper(advice[:1]) + advice[1:] + ".")
+	c.Message += "; " + advice
+	return c
 }
 
 // WithBrief returns e with a shorter message, which quotes nobody.

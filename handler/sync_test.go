@@ -239,35 +239,22 @@ func TestALookThatFailedInASecondRound(t *testing.T) {
 	})
 }
 
-// What was written counts, even if there is nothing to do any more.
 func TestASecretThatIsDeletedAfterItWasWritten(t *testing.T) {
-	for _, conflict := range []bool{false, true} {
-		subtest(t, fmt.Sprintf("after a conflict: %t", conflict), func(t *testing.T, w *world) {
-			w.createSettled()
-			second := w.secrets.Put(secretName, w.value("second"))
-			patches := 0
-			w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-				if r.Method != "PATCH" {
-					return nil
-				}
-				if patches++; patches == 1 { // before the look
-					w.put("third")
-				}
-				if patches == 2 || !conflict {
-					w.secrets.Delete(secretName)
-				}
-				if patches == 2 {
-					return response(r, 409, `{"errors":["conflict"]}`)
-				}
-				return nil
-			})
-			res := w.mustSync()
-			of := res.Secret.VersionID
-			if res.Outcome != report.Updated || of != second || res.Verification != "accepted" {
-				t.Errorf("%s %s of %s", res.Outcome, res.Verification, of)
+	subtest(t, "during a sync", func(t *testing.T, w *world) {
+		w.createSettled()
+		w.put("second")
+		w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
+			if r.Method == "PATCH" { // before the look
+				w.put("third")
+				w.secrets.Delete(secretName)
 			}
+			return nil
 		})
-	}
+		event := w.labelEvent()
+		w.mustInvoke(event, fault.SecretsUnavailable)
+		w.mustInvoke(event, "")
+		w.wantResults("nothing is told") // there is nothing to do any more
+	})
 }
 
 // What another invocation wrote since a round read the secret is no failure of that round.

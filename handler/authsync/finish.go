@@ -23,7 +23,7 @@ type ending struct {
 
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
 func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
-	now, last, secret := s.Now(), all.last(), all.lastRead()
+	now, last, secret := s.Now(), all.last(), all.newest()
 	var end ending
 	switch {
 	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err):
@@ -68,7 +68,7 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 //  3. a create or take-over that could not be published is recorded without its version;
 //  4. all else is published. A failure that stands stays if it could not be.
 func endSuccess(req Request, all rounds, now time.Time) ending {
-	w, last, look := all.lastWrite(), all.last(), all.lastRead()
+	w, last, look := all.lastWrite(), all.last(), all.newest()
 	recorded, atFirst := look.Record, all[0].snapshot.record
 	reconcile := req.Trigger.Type == report.TriggerReconcile
 	next := recordAfter(w, look, last.verification.Outcome, reconcile && len(all) == 1, now)
@@ -90,7 +90,7 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 // endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
 // Datadog took is recorded.
 func endFailure(req Request, all rounds, now time.Time, site string) ending {
-	e, last, look := fault.From(all.last().err), all.last(), all.lastRead()
+	e, last, look := fault.From(all.last().err), all.last(), all.newest()
 	next := look.Record
 	w := all.lastWrite()
 	if w != nil && !next.At.After(w.record.At) { // else another invocation wrote later, and its record stands

@@ -3,8 +3,6 @@ package authsync
 import (
 	"cmp"
 	"context"
-	"errors"
-	"maps"
 	"strings"
 	"time"
 
@@ -17,7 +15,7 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
-	record       secretstore.Record            // on the secret; once this sync wrote, of that write, which is recorded at the end
+	record       secretstore.Record            // on the secret; once this sync wrote, of that write
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -35,8 +33,8 @@ func (snap snapshot) wantedID() string {
 // goneAfter is the age of a record from which Datadog must show the auth method that it names.
 const goneAfter = 10 * time.Minute
 
-// gone reports whether the recorded auth method does not exist: the listing lacks it, a Get answered 404, and the record
-// is at least 10 minutes old.
+// gone reports whether the recorded auth method does not exist: the listing lacks it, a Get answered 404, and the
+// record is at least 10 minutes old.
 func (snap snapshot) gone() bool {
 	_, exists := snap.methods[snap.record.ID]
 	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.wantedID() == snap.record.ID
@@ -58,8 +56,8 @@ func (snap snapshot) overtakenIn(look secretstore.Secret) bool {
 	return snap.secret.ARN != "" && (wrote || found)
 }
 
-// takeSnapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states all
-// that a token request takes, that runs beside the listing.
+// takeSnapshot reads the value, the labels with the record, and Datadog's auth methods at once. Where the secret states
+// all that a token request takes, that runs beside the listing.
 func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) (snap snapshot, err error) {
 	snap.at = s.Now()
 	if err := s.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
@@ -72,9 +70,6 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 
 	var value secretstore.Value
 	snap.secret, value, err = s.read(ctx, req, earlier)
-	if snap.secret.ARN == "" {
-		snap.secret = earlier.lastRead()
-	}
 	snap.version, snap.record = value.VersionID, snap.secret.Record
 	if w := earlier.lastWrite(); w != nil && !snap.record.At.After(w.record.At) {
 		snap.record = w.record
@@ -91,7 +86,7 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 		if snap.name = cmp.Or(snap.credential.Name, name); err == nil {
 			snap.verification = s.verifyEarly(ctx, snap)
 		}
-	case err != nil && snap.record.Version == "": // no held credential to ask about
+	case snap.record.Version == "": // no held credential to ask about
 		return snap, err
 	}
 	if loadErr := <-loaded; loadErr != nil {
@@ -100,30 +95,24 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 	return snap, cmp.Or(err, s.addMethods(ctx, &snap, req.Listing))
 }
 
-// read reads the secret; with an error, what of it could be read. It waits for the latest of what the event, an
-// earlier snapshot and a look showed.
+// read reads the secret; with an error, what of it could be read, now or earlier. It waits for the latest of what the
+// event, an earlier snapshot and a look showed.
 func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secretstore.Secret, secretstore.Value, error) {
 	if req.secret != nil {
 		return *req.secret, req.value, nil
 	}
-	event := req.Event
-	for _, r := range earlier {
-		seen := r.snapshot.secret
-		if r.look != nil && r.look.LastChanged.After(seen.LastChanged) {
-			seen = *r.look
-		}
-		if seen.LastChanged.After(event.Time) {
-			event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
-		}
+	event, seen := req.Event, earlier.newest()
+	if seen.LastChanged.After(event.Time) {
+		event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
 	}
 	secret, value, err := s.Secrets.Read(ctx, req.SecretID, event)
-	if len(earlier) > 0 && fault.Is(err, fault.SecretNotFound) {
-		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed").Because(err)
+	if len(earlier) > 0 && (fault.Is(err, fault.SecretNotFound) || err == nil && value.VersionID == "") {
+		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the AWSCURRENT that it showed").Because(err)
 	}
 	if secret.ARN == "" {
-		return secret, value, err
+		return seen, value, err
 	}
-	if err := errors.Join(s.Scope.Admit(secret.Name, req.ARNPrefix), s.Scope.Admit(secret.ARN, req.ARNPrefix)); err != nil {
+	if err := s.Scope.Admit(secret.ARN, req.ARNPrefix); err != nil {
 		return secretstore.Secret{}, secretstore.Value{}, err
 	}
 	return secret, value, err
@@ -133,17 +122,15 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 // Datadog shows it.
 func (s *Syncer) addMethods(ctx context.Context, snap *snapshot, l *datadog.Listing) error {
 	methods, _ := l.Methods()
-	id := snap.wantedID()
-	if _, found := methods[id]; !found && id != "" {
-		m, err := s.AuthMethods.Get(ctx, id)
-		if err != nil && !datadog.IsNotFound(err) {
+	if _, found := methods[snap.wantedID()]; !found && snap.wantedID() != "" {
+		m, err := s.AuthMethods.Get(ctx, snap.wantedID())
+		switch {
+		case err == nil:
+			l.Put(m)
+		case !datadog.IsNotFound(err):
 			return err
 		}
-		if err == nil {
-			methods = maps.Clone(methods)
-			methods[id] = m
-		}
 	}
-	snap.methods = methods
+	snap.methods, _ = l.Methods()
 	return nil
 }

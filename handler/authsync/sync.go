@@ -125,33 +125,25 @@ func (rs rounds) onboarded() bool {
 	return slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated })
 }
 
-// lastRead returns the secret as it was read last; zero: it was not.
-func (rs rounds) lastRead() secretstore.Secret {
-	for _, r := range slices.Backward(rs) {
-		if r.look != nil {
-			return *r.look
-		}
-		if r.snapshot.secret.ARN != "" {
-			return r.snapshot.secret
+// newest returns the secret as it was last read: by LastChanged, since Secrets Manager may show an older state again.
+// It is zero if nothing was read.
+func (rs rounds) newest() (s secretstore.Secret) {
+	for _, r := range rs {
+		for _, read := range []*secretstore.Secret{&r.snapshot.secret, r.look} {
+			if read != nil && !read.LastChanged.Before(s.LastChanged) {
+				s = *read
+			}
 		}
 	}
-	return secretstore.Secret{}
+	return s
 }
 
-// allRounds makes rounds until one ends the sync. Where there turns out to be nothing to do after a write, the write counts.
+// allRounds makes rounds until one ends the sync.
 func (s *Syncer) allRounds(ctx context.Context, req Request) (all rounds) {
-	for {
-		r := s.oneRound(ctx, req, all)
-		if r.snapshot.skip != "" && all.lastWrite() != nil {
-			for all.last().written == nil {
-				all = all[:len(all)-1]
-			}
-			return all
-		}
-		if all = append(all, r); !r.again {
-			return all
-		}
+	for again := true; again; again = all.last().again {
+		all = append(all, s.oneRound(ctx, req, all))
 	}
+	return all
 }
 
 // oneRound takes a snapshot, decides on it, writes at most once, and looks again. Another round follows if
@@ -164,22 +156,19 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 	defer cancel()
 	last := len(earlier) == maxRounds-1
 	r := s.dryRun(work, req, earlier)
-	if r.snapshot.skip != "" {
-		return r
-	}
-	if r.err == nil {
+	if r.err == nil && r.snapshot.skip == "" {
 		r.written, r.surprise, r.err = s.write(work, req.Listing, r)
 	}
 	switch {
+	case r.snapshot.skip != "" || r.err != nil && !fault.Counts(r.err):
+		return r
 	case r.surprise != nil && !last: // 1
 		deadline.Sleep(work, surpriseMin+rand.N(surpriseMax-surpriseMin))
 		r.again = true
 		return r
-	case r.surprise != nil: // in the last round: a failure
-		r.err = fault.New(fault.DatadogUnavailable, "Datadog did not match its list, or did not answer, in %d rounds", maxRounds).
-			Because(r.surprise)
-	case r.err != nil && !fault.Counts(r.err):
-		return r
+	case r.surprise != nil:
+		r.err = fault.New(fault.DatadogUnavailable,
+			"Datadog did not match its list, or did not answer, in %d rounds", maxRounds).Because(r.surprise)
 	}
 	if r.err != nil {
 		r.held = s.heldCredential(work, r)
@@ -188,15 +177,13 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 
 	looking, cancel := deadline.Before(ctx, publishReserve)
 	defer cancel()
-	look, err := s.Secrets.Describe(looking, cmp.Or(append(earlier, r).lastRead().ARN, req.SecretID))
+	look, err := s.Secrets.Describe(looking, req.SecretID)
 	if err != nil {
 		if r.held.Outcome == tokencheck.Rejected && r.snapshot.record.State != secretstore.Lost {
 			r.held.Outcome = tokencheck.Inconclusive // another invocation may have written meanwhile
 		}
-		if r.err == nil {
-			r.err = fault.New(fault.SecretsUnavailable,
-				"whether AWSCURRENT moved during the write could not be seen").Because(err)
-		}
+		r.err = cmp.Or[error](r.err, fault.New(fault.SecretsUnavailable,
+			"whether AWSCURRENT moved during the write could not be seen").Because(err))
 		return r
 	}
 	r.look = &look

@@ -16,7 +16,7 @@ import (
 // ending says whether to publish a result, and what to record then.
 type ending struct {
 	publish       bool
-	noRetry       bool               // though not published: the record tells the failure already, or the run does
+	noRetry       bool               // though not published: no news, or the run tells it
 	record        secretstore.Record // after publishing, or where nothing is to be published
 	ifUnpublished secretstore.Record // where it could not be published, so that the next sync tells it
 }
@@ -24,10 +24,9 @@ type ending struct {
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
 func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
 	now, last, secret := s.Now(), all.last(), all.newest()
-	var end ending
+	end := ending{noRetry: true, record: secret.Record}
 	switch {
-	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err):
-		return s.newResult(req, all, secret.Record)
+	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err): // neither published nor recorded
 	case last.err == nil:
 		end = endSuccess(req, all, now)
 	default:
@@ -42,10 +41,8 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 			res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
 		}
 	}
-	if res.Error != nil {
-		young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
-		res.Retry = (res.Error.Retryable && young) || (!res.Told && !end.noRetry)
-	}
+	young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
+	res.Retry = res.Error != nil && (res.Error.Retryable && young || !res.Told && !end.noRetry)
 	if secret.ARN == "" {
 		return res
 	}

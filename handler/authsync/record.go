@@ -42,24 +42,20 @@ func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome
 }
 
 // refusedAfter returns which version a token request refused last, where old is the recorded one, and none if it was
-// accepted since.
+// accepted since. There is room for one: rather AWSCURRENT, then old, then what Datadog holds.
 func refusedAfter(all rounds, old string) string {
 	refused := map[string]bool{old: old != ""} // RefusedKey → by the last verdict on that version
-	note := func(v verification) string {
-		key := secretstore.RefusedKey(v.version)
-		if v.Refused || v.Outcome == tokencheck.Accepted {
-			refused[key] = v.Outcome != tokencheck.Accepted
-		}
-		return key
-	}
-	var held []string
-	current := []string{old}
+	keys := []string{old}                      // the preferred first
 	for _, r := range all {
-		current = append(current, note(r.verification))
-		held = append(held, note(r.held))
+		for _, v := range []verification{r.verification, r.held} {
+			if v.Refused || v.Outcome == tokencheck.Accepted {
+				refused[secretstore.RefusedKey(v.version)] = v.Outcome != tokencheck.Accepted
+			}
+		}
+		current, held := secretstore.RefusedKey(r.verification.version), secretstore.RefusedKey(r.held.version)
+		keys = slices.Concat([]string{current}, keys, []string{held})
 	}
-	// Least preferred first: held…, old, AWSCURRENT of each round.
-	for _, key := range slices.Backward(append(held, current...)) {
+	for _, key := range keys {
 		if refused[key] {
 			return key
 		}

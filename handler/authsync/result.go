@@ -25,9 +25,13 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 	if s.Checker == nil && last.plan.outcome != "" {
 		res.Verification = report.VerificationOff
 	}
-	res.Retry = res.Error != nil && res.Error.Retryable
 	_, named := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
 	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.wantedID() == "" && !named
+	warn := func(is bool, text string) {
+		if is {
+			res.Warnings = append(res.Warnings, text)
+		}
+	}
 
 	var secrets []sensitive.Text
 	for _, r := range all {
@@ -52,20 +56,16 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 			lag := max(0, r.written.record.At.Sub(req.Event.Time).Milliseconds())
 			res.LagMs = &lag
 		}
-		if recorded.ID != "" && recorded.ID != r.snapshot.wantedID() {
-			res.Warnings = append(res.Warnings,
-				"the secret pins another auth method than before: "+recorded.ID+" keeps its last client secret")
-		}
+		warn(recorded.ID != "" && recorded.ID != r.snapshot.wantedID(),
+			"the secret pins another auth method than before: "+recorded.ID+" keeps its last client secret")
 	}
-	if res.Outcome == report.Created {
-		res.Warnings = append(res.Warnings, "created: attach it to your webhooks in Datadog; the public API cannot")
-	}
+	warn(res.Outcome == report.Created, "created: attach it to your webhooks in Datadog; the public API cannot")
+	warn(snap.skip != "", snap.skip)
 	switch {
 	case res.Error != nil:
 		res.Outcome = report.Failed
 	case snap.skip != "":
 		res.Outcome = report.Skipped
-		res.Warnings = append(res.Warnings, snap.skip)
 	case res.Outcome == "":
 		res.Outcome = report.Planned
 		res.Plan = report.PlanOf(last.plan.outcome, shown(last.plan.before), shown(last.plan.after))
@@ -73,21 +73,13 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		res.Outcome = report.Settled
 		res.PreviousSecretSafeToRevoke = verdict.Outcome == tokencheck.Accepted
 	}
-	if res.Error == nil {
-		told := was.State == secretstore.Failing || was.State == secretstore.Lost
-		if all.lastWrite() != nil && told && verdict.Outcome != tokencheck.Inconclusive {
-			res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
-		}
-		if verdict.Outcome == tokencheck.Inconclusive {
-			res.Warnings = append(res.Warnings, "not verified: "+verdict.Why)
-		}
-		if verdict.Via == tokencheck.Plain {
-			res.Warnings = append(res.Warnings, plainWarning)
-		}
+	told := was.State == secretstore.Failing || was.State == secretstore.Lost
+	if res.Error == nil && all.lastWrite() != nil && told && verdict.Outcome != tokencheck.Inconclusive {
+		res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
 	}
-	if snap.credential.Warning != "" {
-		res.Warnings = append(res.Warnings, snap.credential.Warning)
-	}
+	warn(res.Error == nil && verdict.Outcome == tokencheck.Inconclusive, "not verified: "+verdict.Why)
+	warn(res.Error == nil && verdict.Via == tokencheck.Plain, plainWarning)
+	warn(snap.credential.Warning != "", snap.credential.Warning)
 	res.Summary = report.Summary(res)
 	return res
 }

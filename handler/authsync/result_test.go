@@ -93,7 +93,6 @@ func TestNewResult(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			req := Request{SecretID: arn, RequestID: "r", Trigger: report.Trigger{Type: "direct", ID: "r"}, Event: secretstore.Event{Time: c.event}}
 			c.want.SchemaVersion, c.want.RequestID, c.want.Trigger = "1", req.RequestID, req.Trigger
-			c.want.Retry = c.want.Error != nil // until finish knows more
 			syncer := &Syncer{Site: site, Now: func() time.Time { return now }}
 			if !c.off {
 				syncer.Checker = tokencheck.New(nil)

@@ -203,12 +203,9 @@ func (s *Syncer) dryRun(ctx context.Context, req Request, earlier rounds) (r rou
 	if r.err != nil || r.snapshot.skip != "" {
 		return r
 	}
-	if r.plan, r.err = decide(r.snapshot, s.URLs, s.Checker != nil); r.err != nil {
-		return r
+	r.plan, r.err = decide(r.snapshot, s.URLs, s.Checker != nil)
+	if r.err = cmp.Or(r.err, unexplained(earlier, r.plan)); r.err == nil {
+		r.verification, r.err = s.verify(ctx, r, earlier)
 	}
-	if r.err = unexplained(earlier, r.plan); r.err != nil {
-		return r
-	}
-	r.verification, r.err = s.verify(ctx, r, earlier)
 	return r
 }

@@ -49,40 +49,35 @@ func stateOf(reasons []Reason) State {
 // recordGrace is how long after a record is dated its own tag may change the secret.
 const recordGrace = 5 * time.Second
 
-// judge returns why a secret is out of sync, what matters most first; none: it is in sync. A record later than one second
-// before the listing began is not judged by it.
+// judge returns why a secret is out of sync, what matters most first; none: it is in sync. A record later than one
+// second before the listing began is not judged by it.
 func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) (reasons []Reason) {
 	r, age := s.Record, f.Syncer.Now().Sub(s.Record.At)
 	methods, began := l.Methods()
+	m, found := methods[r.ID]
+	synced, pushed := r.Version != "", r.State == secretstore.Pushed
+	listed := synced && r.At.Before(began.Add(-time.Second))
 	add := func(is bool, why Reason) {
 		if is {
 			reasons = append(reasons, why)
 		}
 	}
-	if r.Version == "" {
-		add(true, NeverSynced)
-		add(shared, AuthMethodShared)
-		add(r.Fails(), Failing)
-		return reasons
-	}
-	m, found := methods[r.ID]
-	listed := r.At.Before(began.Add(-time.Second))
-	pushed := r.State == secretstore.Pushed
-	add(!r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)
+	add(!synced, NeverSynced)
+	add(synced && !r.IsOf(s.Labelled(secretstore.Current)), OtherVersion)
 	add(listed && !found, AuthMethodMissing)
 	add(shared, AuthMethodShared)
 	add(listed && found && m.Digest() != r.Digest, AttributesDiffer)
-	add(s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)
+	add(synced && s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)
 	add(r.Fails(), Failing)
 	add(pushed && age >= authsync.SettleAfter, NotSettled)
 	add(r.State == secretstore.Unproven, NotVerified)
-	add(!pushed && !r.Fails() && age >= refreshOf(s.ARN, f.Refresh), RecordOld)
+	add(synced && !pushed && !r.Fails() && age >= refreshOf(s.ARN, f.Refresh), RecordOld)
 	add(pushed && age < authsync.SettleAfter, Settling)
 	return reasons
 }
 
-// refreshOf returns the age at which a secret's record is old: 75 to 100 % of refresh, by its ARN, so that secrets which
-// were written together are not written again together.
+// refreshOf returns the age at which a secret's record is old: 75 to 100 % of refresh, by its ARN, so that secrets
+// which were written together are not written again together.
 func refreshOf(arn string, refresh time.Duration) time.Duration {
 	return refresh*3/4 + time.Duration(hash(arn)%uint64(refresh/4))
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -145,9 +144,7 @@ func (r *run) syncAll(ctx context.Context, items []*item) {
 			_ = all.Wait()
 		}
 		all.Go(func() error {
-			if i.left = !r.mayStart(ctx); !i.left {
-				r.sync(ctx, i)
-			}
+			r.sync(ctx, i)
 			return nil
 		})
 	}
@@ -181,6 +178,9 @@ func (r *run) mayStart(ctx context.Context) bool {
 
 // sync judges the secret again by a fresh look, since lists may be minutes old, and syncs it if it is out of sync.
 func (r *run) sync(ctx context.Context, i *item) {
+	if i.left = !r.mayStart(ctx); i.left {
+		return
+	}
 	if fresh, err := r.Syncer.Secrets.Describe(ctx, i.secret.ARN); err == nil { // otherwise the sync says what it is
 		i.secret = fresh
 		if r.judge(i); stateOf(i.reasons) != OutOfSync {
@@ -303,8 +303,6 @@ func (r *run) unmanaged() (all []Unmanaged) {
 			all = append(all, Unmanaged{id, m.Shown().Name})
 		}
 	}
-	slices.SortFunc(all, func(a, b Unmanaged) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(all, func(a, b Unmanaged) int { return cmp.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return capped(all)
 }

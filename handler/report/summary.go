@@ -3,10 +3,9 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/tokencheck"
@@ -24,19 +23,17 @@ const (
 // do. It has at most 300 characters, all of which print, and none that a channel would have to escape. A long name is
 // shortened in the middle.
 func Summary(r Result) string {
-	name, owner := printable(cmp.Or(r.Secret.Name, "datadog-webhook-auth-sync")), ""
-	if r.Secret.Owner != "" {
-		owner = " (" + shortened(plain(printable(r.Secret.Owner)), maxOwner) + ")"
+	name := printable(cmp.Or(r.Secret.Name, "datadog-webhook-auth-sync"))
+	owner := linkable.ReplaceAllString(printable(r.Secret.Owner), "-")
+	if owner != "" {
+		owner = " (" + shortened(owner, maxOwner) + ")"
 	}
 	cause, rest := r.sentences()
 	cause, rest = printable(cause), printable(rest)
-	room := maxSummary - length(owner+": "+rest)
-	cause = shortened(cause, room-min(length(name), minName))
-	name = shortened(name, room-length(cause))
-	return name + owner + ": " + cause + rest
+	room := maxSummary - len([]rune(owner+": "+rest))
+	cause = shortened(cause, room-min(len([]rune(name)), minName))
+	return shortened(name, room-len([]rune(cause))) + owner + ": " + cause + rest
 }
-
-func length(text string) int { return utf8.RuneCountInString(text) }
 
 // sentences returns what happened, and what follows of it.
 func (r Result) sentences() (cause, rest string) {
@@ -93,28 +90,15 @@ func (r Result) holds() string {
 	return text
 }
 
-// unescaped replaces what some channel would have to escape.
-var unescaped = strings.NewReplacer("@", "(at)", `"`, "'", `\`, "/", "<", "(", ">", ")", "`", "'")
+var (
+	unprintable = regexp.MustCompile(`[^\pL\pM\pN\pP\pS ]`)
+	linkable    = regexp.MustCompile(`[^\pL\pN _()-]`) // what a channel would make a link of
+	unescaped   = strings.NewReplacer("@", "(at)", `"`, "'", `\`, "/", "<", "(", ">", ")", "`", "'")
+)
 
-// plain returns an owner without what a channel would make a link of.
-func plain(owner string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" -_()", r) {
-			return r
-		}
-		return '-'
-	}, owner)
-}
-
-// printable returns text without what does not print or needs escaping.
+// printable returns text without what does not print or some channel would have to escape.
 func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, text)
-	return unescaped.Replace(text)
+	return unescaped.Replace(unprintable.ReplaceAllString(text, ""))
 }
 
 // shortened returns text, cut in the middle to most characters.

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -185,14 +185,11 @@ func (s *Store) secret(e types.SecretListEntry) Secret {
 	return secret
 }
 
+var unprintable = regexp.MustCompile(`[^\pL\pM\pN\pP\pS ]`)
+
 // owner returns what prints of a tag's value, cut at 64 characters.
 func owner(value string) string {
-	printed := []rune(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, strings.TrimSpace(value)))
+	printed := []rune(unprintable.ReplaceAllString(strings.TrimSpace(value), ""))
 	return string(printed[:min(len(printed), 64)])
 }
 

@@ -1,10 +1,15 @@
 package authsync
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
+	"datadog-webhook-auth-sync/handler/deadline"
+	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
@@ -12,6 +17,119 @@ import (
 // SettleAfter is the age of a record at which nobody who read an older version can still be alive: an invocation lasts
 // 2 minutes, and what it sent last takes its time to land.
 const SettleAfter = 10 * time.Minute
+
+// ending says whether to publish a result, and what to record then.
+type ending struct {
+	publish       bool
+	noRetry       bool               // though not published: no news, or the run tells it
+	record        secretstore.Record // after publishing, or where nothing is to be published
+	ifUnpublished secretstore.Record // where it could not be published, so that the next sync tells it
+}
+
+// finish publishes the result if it is news, then writes the record: news is delivered at least once.
+func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
+	now, last, secret := s.Now(), all.last(), all.newest()
+	end := ending{noRetry: true, record: secret.Record}
+	switch {
+	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err): // neither published nor recorded
+	case last.err == nil:
+		end = endSuccess(req, all, now)
+	default:
+		end = endFailure(req, all, now, s.Site)
+	}
+	res := s.newResult(req, all, end.record)
+	if end.publish {
+		err := s.publish(ctx, res, now)
+		if res.Told = err == nil; err != nil {
+			end.record = end.ifUnpublished
+			res.Unpublished = fault.From(err)
+			res.Warnings = append(res.Warnings, "this result could not be published: "+res.Unpublished.Message)
+		}
+	}
+	young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
+	res.Retry = res.Error != nil && (res.Error.Retryable && young || !res.Told && !end.noRetry)
+	if secret.ARN == "" {
+		return res
+	}
+	if res.Record = &secret.Record; end.record.String() == secret.Record.String() {
+		return res // tags are rate-limited, and move LastChangedDate
+	}
+	if err := s.Secrets.Record(ctx, secret.ARN, end.record); err != nil {
+		res.RecordFailed = true
+		res.Warnings = append(res.Warnings, "this result could not be recorded on the secret: "+fault.From(err).Message)
+		return res
+	}
+	res.Record = &end.record
+	return res
+}
+
+// endSuccess goes by the first of these that applies:
+//
+//  1. the record becomes settled, which is published; if it could not be, the record stays;
+//  2. a refresh is not published: a Reconcile found all as recorded, before another invocation could have written too;
+//  3. a create or take-over that could not be published is recorded without its version;
+//  4. all else is published. A failure that stands stays if it could not be.
+func endSuccess(req Request, all rounds, now time.Time) ending {
+	w, last, look := all.lastWrite(), all.last(), all.newest()
+	recorded, atFirst := look.Record, all[0].snapshot.record
+	reconcile := req.Trigger.Type == report.TriggerReconcile
+	next := recordAfter(w, look, last.verification.Outcome, reconcile && len(all) == 1, now)
+	next.Refused = refusedAfter(all, next.Refused)
+	sameWrite := recorded.ID == w.record.ID && recorded.Version == w.record.Version && recorded.Version == atFirst.Version
+	sameMethod := recorded.Digest == last.plan.before.Digest()
+	end := ending{publish: true, record: next, ifUnpublished: next.WithFailureOf(recorded)} // 4
+	switch {
+	case next.State == secretstore.Settled && recorded.State != secretstore.Settled: // 1
+		end.ifUnpublished = recorded
+	case reconcile && sameWrite && sameMethod && !recorded.Fails(): // 2
+		end.publish = false
+	case all.onboarded(): // 3
+		end.ifUnpublished = next.WithoutVersion().WithFailureOf(recorded)
+	}
+	return end
+}
+
+// endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
+// Datadog took is recorded.
+func endFailure(req Request, all rounds, now time.Time, site string) ending {
+	e, last, look := fault.From(all.last().err), all.last(), all.newest()
+	next := look.Record
+	w := all.lastWrite()
+	if w != nil && !next.At.After(w.record.At) { // else another invocation wrote later, and its record stands
+		next = recordAfter(w, look, "", false, now)
+		if all.onboarded() {
+			next = next.WithoutVersion()
+		}
+		next = next.WithFailureOf(look.Record)
+	}
+	if w != nil || last.look != nil {
+		next.Refused = refusedAfter(all, next.Refused)
+	}
+	if req.Claim != nil && req.Claim(e) {
+		return ending{noRetry: true, record: next}
+	}
+	held := last.held.Outcome
+	tell, known := toTell(e, next, held, req.Event, now)
+	end := ending{publish: tell, noRetry: known, record: next, ifUnpublished: next}
+	if last.look != nil {
+		lost := held == tokencheck.Rejected || next.State == secretstore.Lost && held != tokencheck.Accepted
+		end.record = next.WithFailure(e.Code, tell, lost, now, site)
+		end.ifUnpublished = next.WithFailure(e.Code, false, lost, now, site)
+	}
+	return end
+}
+
+// publish puts res on the bus, in time to leave a second for the record.
+func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) error {
+	ctx, cancel := deadline.Before(ctx, recordReserve)
+	defer cancel()
+	detail, err := json.Marshal(res)
+	if err != nil {
+		return err
+	}
+	return s.Bus.Publish(ctx, eventbus.Event{DetailType: res.DetailType(), Detail: detail, Resource: res.Secret.ARN,
+		Time: decided})
+}
 
 // recordAfter returns the record after a write that Datadog took, where look is the secret as the last look showed it.
 // If look has no failure, and records what was written, then

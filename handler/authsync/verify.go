@@ -1,10 +1,12 @@
 package authsync
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/deadline"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -17,7 +19,7 @@ type verification struct {
 	tokencheck.Verdict
 	version string // of the secret
 	request tokencheck.Credential
-	known   tokencheck.Style // that was asked first
+	known   tokencheck.Style // the style that is recorded of this client; empty: none is
 }
 
 // verify asks the token endpoint whether it accepts the credential that Datadog will hold. An error forbids the write:
@@ -25,8 +27,7 @@ type verification struct {
 //  1. accepted, or verification is off: no error;
 //  2. a take-over that is not accepted: auth_method_mismatch;
 //  3. rejected, or a create: credential_rejected;
-//  4. inconclusive, of an own auth method whose access_token_url stays, and of a version of which no attempt was refused:
-//     no error;
+//  4. inconclusive, of an own auth method whose access_token_url stays, and a version that nothing refused: no error;
 //  5. any other inconclusive verdict: credential_rejected.
 func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verification, error) {
 	v, p, record, version := r.snapshot.verification, r.plan, r.snapshot.record, r.snapshot.version
@@ -34,7 +35,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 		return v, nil // 1
 	}
 	if request := requestOf(p.after, p.write.ClientSecret); v.request != request {
-		v = s.ask(ctx, version, request, knownStyle(record, p.before, request))
+		v = s.ask(ctx, version, request, p.before, record)
 	}
 	refused := v.Refused || record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
 		return r.verification.version == version && r.verification.Refused || r.held.version == version && r.held.Refused
@@ -55,31 +56,27 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 // verifyEarly asks before the listing is there, where the secret states all that a token request takes, and the known
 // style is sure.
 func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
-	c := snap.credential
+	c, record := snap.credential, snap.record
 	stated := datadog.AuthMethod{Name: snap.name}.With(writeOf(c))
-	request := requestOf(stated, c.ClientSecret)
-	known := knownStyle(snap.record, stated, request)
-	if s.Checker == nil || !c.States() || known == "" && snap.record.Via != "" {
+	if s.Checker == nil || !c.States() || record.Via != "" && record.Digest != stated.Digest() {
 		return verification{}
 	}
-	return s.ask(ctx, snap.version, request, known)
+	return s.ask(ctx, snap.version, requestOf(stated, c.ClientSecret), stated, record)
 }
 
-func (s *Syncer) ask(ctx context.Context, version string, c tokencheck.Credential, known tokencheck.Style) verification {
-	if c.ClientID == "" {
-		none := tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}
-		return verification{none, version, c, known}
+// ask makes the token request of a version. The recorded style is known if client_id and access_token_url are as
+// recorded: m, at Datadog, has the recorded digest, and the request is of the same client.
+func (s *Syncer) ask(ctx context.Context, version string, request tokencheck.Credential, m datadog.AuthMethod,
+	record secretstore.Record) verification {
+	v := verification{version: version, request: request}
+	if m.Digest() == record.Digest && m.ClientID == request.ClientID && m.AccessTokenURL == request.AccessTokenURL {
+		v.known = tokencheck.Style(record.Via)
 	}
-	return verification{s.Checker.Check(ctx, c, known), version, c, known}
-}
-
-// knownStyle returns the recorded style, if client_id and access_token_url are as recorded: m has the recorded digest,
-// and the request is of the same client.
-func knownStyle(r secretstore.Record, m datadog.AuthMethod, request tokencheck.Credential) tokencheck.Style {
-	if r.Digest == m.Digest() && m.ClientID == request.ClientID && m.AccessTokenURL == request.AccessTokenURL {
-		return tokencheck.Style(r.Via)
+	v.Verdict = tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}
+	if request.ClientID != "" {
+		v.Verdict = s.Checker.Check(ctx, request, v.known)
 	}
-	return ""
+	return v
 }
 
 // requestOf is a token request with what Datadog shows of m.
@@ -88,15 +85,16 @@ func requestOf(m datadog.AuthMethod, secret sensitive.Text) tokencheck.Credentia
 		Audience: m.Audience, Scope: m.Scope}
 }
 
-// Verify returns nil if the token endpoint accepts value, a version of secret that is not AWSCURRENT, with what Datadog
-// would hold if it were written; and where verification is off. What is not accepted is credential_rejected or, where it
+// Verify returns nil if verification is off, or if the token endpoint accepts value, a version of secret that is not
+// AWSCURRENT, with what Datadog would hold if it were written. What is not accepted is credential_rejected or, where it
 // would take over an auth method, auth_method_mismatch.
-func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value secretstore.Value, arnPrefix string) error {
+func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value secretstore.Value,
+	arnPrefix string) error {
 	if s.Checker == nil {
 		return nil
 	}
-	r := s.dryRun(ctx, Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret,
-		value: value}, nil)
+	req := Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret, value: value}
+	r := s.dryRun(ctx, req, nil)
 	if r.err == nil && r.verification.Outcome != tokencheck.Accepted {
 		return unverified(r.verification)
 	}
@@ -105,4 +103,59 @@ func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value se
 
 func unverified(v verification) error {
 	return fault.New(fault.CredentialRejected, "the client secret could not be verified: %s", v.Why).WithHint(v.Hint)
+}
+
+// heldCredential finds out, after a round that failed, whether what Datadog holds still works: rejected means that
+// alerts are being lost now. It is zero where no write is recorded, and with verification off unless the auth method is
+// gone. Snapshot and look may both be stale, so before it says for the first time that a secret is lost, it waits until
+// the look comes 5 s after the snapshot; and before a first auth_method_mismatch, since Datadog may show a write that
+// another invocation has yet to record.
+func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification) {
+	record := r.snapshot.record
+	if record.Version != "" && (s.Checker != nil || r.snapshot.gone()) {
+		held = s.judgeHeld(ctx, r)
+	}
+	lost := held.Outcome == tokencheck.Rejected && record.State != secretstore.Lost
+	mismatch := fault.Is(r.err, fault.AuthMethodMismatch) && record.Code != fault.AuthMethodMismatch
+	wait := sureAfter - s.Now().Sub(r.snapshot.at)
+	if (lost || mismatch) && wait > 0 && !deadline.Sleep(ctx, wait) && lost {
+		held.Outcome = tokencheck.Inconclusive
+	}
+	return held
+}
+
+// judgeHeld goes by the first of these that applies:
+//
+//  1. the secret pins another auth method: inconclusive;
+//  2. the auth method is gone: rejected;
+//  3. it is not listed, or not as recorded: inconclusive;
+//  4. it has what this round verified: that verdict;
+//  5. the recorded version cannot be read, states another URL, or may not be sent there: inconclusive;
+//  6. what the token endpoint says.
+func (s *Syncer) judgeHeld(ctx context.Context, r round) verification {
+	snap, asked := r.snapshot, r.verification
+	record, pin := snap.record, snap.credential.AuthMethodID
+	held := verification{version: snap.secret.VersionOf(record)}
+	held.Outcome = tokencheck.Inconclusive
+	m, listed := snap.methods[record.ID]
+	switch {
+	case pin != "" && pin != record.ID: // 1
+		return held
+	case snap.gone(): // 2
+		held.Outcome = tokencheck.Rejected
+		return held
+	case !listed || m.Digest() != record.Digest: // 3
+		return held
+	case record.IsOf(asked.version) && requestOf(m, asked.request.ClientSecret) == asked.request: // 4
+		return asked
+	case held.version == "": // 5
+		return held
+	}
+	value, unread := s.Secrets.Version(ctx, snap.secret.ARN, held.version)
+	c, invalid := secretstore.ParseCredential(value.Text, snap.name, s.URLs)
+	elsewhere := c.AccessTokenURL != "" && c.AccessTokenURL != m.AccessTokenURL // perhaps by a forged tag
+	if cmp.Or(unread, invalid, mayUseURL(c, record, m, s.URLs)) != nil || elsewhere {
+		return held // 5
+	}
+	return s.ask(ctx, held.version, requestOf(m, c.ClientSecret), m, record) // 6
 }

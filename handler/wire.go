@@ -90,8 +90,11 @@ func New(c Config, o Outside) *Handler {
 		defer cancel()
 		client.Warm(ctx)
 	}()
+	listing := syncer.NewListing()
+	listing.MaxAge = 10 * time.Second // so that polling cannot use up the organisation's rate limit
 	return &Handler{
-		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Refresh: c.Refresh}, secrets: store, scope: scope, now: time.Now,
+		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Refresh: c.Refresh, Listing: listing},
+		secrets: store, scope: scope, now: time.Now,
 		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}

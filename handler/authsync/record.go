@@ -51,15 +51,13 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	if secret.ARN == "" {
 		return res
 	}
-	if res.Record = &secret.Record; end.record.String() == secret.Record.String() {
+	if res.Record = &end.record; end.record.String() == secret.Record.String() {
 		return res // tags are rate-limited, and move LastChangedDate
 	}
 	if err := s.Secrets.Record(ctx, secret.ARN, end.record); err != nil {
-		res.RecordFailed = true
+		res.Record, res.RecordFailed = &secret.Record, true
 		res.Warnings = append(res.Warnings, "this result could not be recorded on the secret: "+fault.From(err).Message)
-		return res
 	}
-	res.Record = &end.record
 	return res
 }
 
@@ -67,8 +65,7 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 //
 //  1. the record becomes settled, which is published; if it could not be, the record stays;
 //  2. a refresh is not published: a Reconcile found all as recorded, before another invocation could have written too;
-//  3. a create or take-over that could not be published is recorded without its version;
-//  4. all else is published. A failure that stands stays if it could not be.
+//  3. all else is published.
 func endSuccess(req Request, all rounds, now time.Time) ending {
 	w, last, look := all.lastWrite(), all.last(), all.newest()
 	recorded, atFirst := look.Record, all[0].snapshot.record
@@ -77,30 +74,33 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 	next.Refused = refusedAfter(all, next.Refused)
 	sameWrite := recorded.ID == w.record.ID && recorded.Version == w.record.Version && recorded.Version == atFirst.Version
 	sameMethod := recorded.Digest == last.plan.before.Digest()
-	end := ending{publish: true, record: next, ifUnpublished: next.WithFailureOf(recorded)} // 4
+	end := ending{publish: true, record: next, ifUnpublished: all.untold(next)} // 3
 	switch {
 	case next.State == secretstore.Settled && recorded.State != secretstore.Settled: // 1
 		end.ifUnpublished = recorded
 	case reconcile && sameWrite && sameMethod && !recorded.Fails(): // 2
 		end.publish = false
-	case all.onboarded(): // 3
-		end.ifUnpublished = next.WithoutVersion().WithFailureOf(recorded)
 	}
 	return end
 }
 
-// endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only what
-// Datadog took is recorded.
+// untold returns next, a record of what could not be published: the failure that stands stays, and a create or take-over
+// is recorded without its version, so that the next sync tells it.
+func (rs rounds) untold(next secretstore.Record) secretstore.Record {
+	if slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated }) {
+		next = next.WithoutVersion()
+	}
+	return next.WithFailureOf(rs.newest().Record)
+}
+
+// endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only
+// what Datadog took is recorded.
 func endFailure(req Request, all rounds, now time.Time, site string) ending {
 	e, last, look := fault.From(all.last().err), all.last(), all.newest()
 	next := look.Record
 	w := all.lastWrite()
 	if w != nil && !next.At.After(w.record.At) { // else another invocation wrote later, and its record stands
-		next = recordAfter(w, look, "", false, now)
-		if all.onboarded() {
-			next = next.WithoutVersion()
-		}
-		next = next.WithFailureOf(look.Record)
+		next = all.untold(recordAfter(w, look, "", false, now))
 	}
 	if w != nil || last.look != nil {
 		next.Refused = refusedAfter(all, next.Refused)

@@ -23,7 +23,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		Verification: string(verdict.Outcome), Error: fault.From(last.err),
 		Held: report.Held{VersionID: last.held.version, Verification: last.held.Outcome}}
 	if s.Checker == nil && last.plan.outcome != "" {
-		res.Verification = report.VerificationOff
+		res.Verification = "off"
 	}
 	_, named := find(snap.methods, func(m datadog.AuthMethod) bool { return m.Name == snap.name })
 	res.NoAuthMethod = res.Error != nil && snap.methods != nil && snap.wantedID() == "" && !named

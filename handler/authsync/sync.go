@@ -120,11 +120,6 @@ func (rs rounds) lastWrite() *written {
 	return nil
 }
 
-// onboarded reports whether a write of the sync created an auth method or took one over.
-func (rs rounds) onboarded() bool {
-	return slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated })
-}
-
 // newest returns the secret as it was last read: by LastChanged, since Secrets Manager may show an older state again.
 // It is zero if nothing was read.
 func (rs rounds) newest() (s secretstore.Secret) {

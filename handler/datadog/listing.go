@@ -10,6 +10,8 @@ import (
 // Listing is the organisation's auth methods as Datadog lists them. All who sync at once share one: each sees what any
 // of them fetched or wrote. It is safe for concurrent use.
 type Listing struct {
+	MaxAge time.Duration // of a fetch, after which Load fetches again; zero: none
+
 	fetch func(context.Context) ([]AuthMethod, error)
 	now   func() time.Time
 
@@ -25,11 +27,11 @@ func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() ti
 	return &Listing{fetch: fetch, now: now, methods: map[string]AuthMethod{}, written: map[string]time.Time{}}
 }
 
-// Load fetches the listing unless it was fetched since it was outdated. It keeps what a newer fetch found, and what a
+// Load fetches the listing unless it was fetched since it was outdated, within MaxAge. It keeps what a newer fetch found, and what a
 // write returned that ended after this fetch began.
 func (l *Listing) Load(ctx context.Context) error {
 	l.mu.Lock()
-	fresh := l.began.After(l.outdated)
+	fresh := l.began.After(l.outdated) && (l.MaxAge == 0 || l.now().Sub(l.began) < l.MaxAge)
 	l.mu.Unlock()
 	if fresh {
 		return nil

@@ -4,7 +4,6 @@ package fleet
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/authsync"
@@ -16,11 +15,8 @@ import (
 // Fleet is every secret under the prefix. It is safe for concurrent use.
 type Fleet struct {
 	Syncer  *authsync.Syncer
-	Refresh time.Duration // after which a secret in sync is verified and pushed again, at the latest
-
-	mu      sync.Mutex
-	listing *datadog.Listing // that Status asked for last
-	listed  time.Time
+	Refresh time.Duration    // after which a secret in sync is verified and pushed again, at the latest
+	Listing *datadog.Listing // for Status
 }
 
 // admit returns secret_out_of_scope for what may not be touched, and secret_not_found where there is nothing to do.

@@ -169,16 +169,13 @@ func (i *item) rank() int {
 	return 0
 }
 
-func (r *run) mayStart(ctx context.Context) bool {
-	deadline, timed := ctx.Deadline()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.stopped && !(timed && deadline.Sub(r.Syncer.Now()) < startUntil)
-}
-
 // sync judges the secret again by a fresh look, since lists may be minutes old, and syncs it if it is out of sync.
 func (r *run) sync(ctx context.Context, i *item) {
-	if i.left = !r.mayStart(ctx); i.left {
+	deadline, timed := ctx.Deadline()
+	r.mu.Lock()
+	i.left = r.stopped || timed && deadline.Sub(r.Syncer.Now()) < startUntil
+	r.mu.Unlock()
+	if i.left {
 		return
 	}
 	if fresh, err := r.Syncer.Secrets.Describe(ctx, i.secret.ARN); err == nil { // otherwise the sync says what it is
@@ -194,7 +191,9 @@ func (r *run) sync(ctx context.Context, i *item) {
 		return i.left
 	}
 	res := r.Syncer.Sync(ctx, req)
-	res.Repaired = res.Error == nil && !req.DryRun && i.isRepair(r.Syncer.Now())
+	is := func(why Reason) bool { return slices.Contains(i.reasons, why) }
+	missed := is(OtherVersion) && !is(Failing) && r.Syncer.Now().Sub(i.secret.LastChanged) > eventLate
+	res.Repaired = res.Error == nil && !req.DryRun && (missed || is(AttributesDiffer))
 	i.skip = res.Outcome == report.Skipped || res.Error != nil && res.Error.Code == fault.SecretNotFound
 	if !req.DryRun {
 		i.after(res)
@@ -203,13 +202,6 @@ func (r *run) sync(ctx context.Context, i *item) {
 	if !i.left && !i.skip {
 		r.note(res)
 	}
-}
-
-// isRepair reports whether the event of a rotation did not come, or somebody else writes to the auth method.
-func (i *item) isRepair(now time.Time) bool {
-	has := func(why Reason) bool { return slices.Contains(i.reasons, why) }
-	missed := has(OtherVersion) && !has(Failing) && now.Sub(i.secret.LastChanged) > eventLate
-	return missed || has(AttributesDiffer)
 }
 
 // after takes over the record as the sync left it, and the failure that could not be recorded.

@@ -8,15 +8,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
-
-// listingKept is how long Status keeps the listing of auth methods, so that polling cannot use up the organisation's rate
-// limit.
-const listingKept = 10 * time.Second
 
 // Status says of secrets in scope how far each is in sync with Datadog, as far as is recorded: no value is read.
 type Status struct {
@@ -65,9 +60,8 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	}
 	var secrets []secretstore.Secret
 	var next string
-	l := f.recentListing()
 	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return l.Load(ctx) })
+	both.Go(func() error { return f.Listing.Load(ctx) })
 	both.Go(func() (err error) {
 		if req.SecretID == "" {
 			secrets, next, err = f.Syncer.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
@@ -89,7 +83,7 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 			}
 			continue
 		}
-		s := f.statusOf(secret, l, len(recorded[secret.Record.ID]) > 1)
+		s := f.statusOf(secret, len(recorded[secret.Record.ID]) > 1)
 		if req.State == "" || req.State == s.State {
 			answer.Secrets = append(answer.Secrets, s)
 		}
@@ -97,19 +91,9 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	return answer, nil
 }
 
-// recentListing returns the listing made less than 10 s ago, or a new one. One that failed to load is loaded again.
-func (f *Fleet) recentListing() *datadog.Listing {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now := f.Syncer.Now(); f.listing == nil || now.Sub(f.listed) >= listingKept {
-		f.listing, f.listed = f.Syncer.NewListing(), now
-	}
-	return f.listing
-}
-
-func (f *Fleet) statusOf(secret secretstore.Secret, l *datadog.Listing, shared bool) SecretStatus {
+func (f *Fleet) statusOf(secret secretstore.Secret, shared bool) SecretStatus {
 	r, current := secret.Record, secret.Labelled(secretstore.Current)
-	reasons := f.judge(secret, l, shared)
+	reasons := f.judge(secret, f.Listing, shared)
 	s := SecretStatus{State: stateOf(reasons), Reasons: append([]Reason{}, reasons...),
 		Secret:            report.SecretRef{ARN: secret.ARN, Name: secret.Name, VersionID: current, Owner: secret.Owner},
 		RecordedVersionID: cmp.Or(secret.VersionOf(r), r.Version),
@@ -122,7 +106,7 @@ func (f *Fleet) statusOf(secret secretstore.Secret, l *datadog.Listing, shared b
 		s.Failing = &Failure{report.Failure{Code: r.Code, Since: r.Since}, told, lost}
 	}
 	if r.ID != "" {
-		methods, _ := l.Methods()
+		methods, _ := f.Listing.Methods()
 		s.AuthMethod = &report.AuthMethodRef{ID: r.ID, Name: methods[r.ID].Shown().Name, Site: f.Syncer.Site}
 	}
 	return s

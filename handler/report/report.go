@@ -30,10 +30,8 @@ type Trigger struct {
 	ID   string `json:"id"`   // of the event or request
 }
 
-const (
-	TriggerReconcile = "reconcile" // the type of a Reconcile's trigger
-	VerificationOff  = "off"       // the Verification of a Result where verification is off
-)
+// TriggerReconcile is the type of a Reconcile's trigger.
+const TriggerReconcile = "reconcile"
 
 // Result says what one sync did.
 type Result struct {
@@ -41,7 +39,7 @@ type Result struct {
 	Outcome                    Outcome        `json:"outcome"`
 	Secret                     SecretRef      `json:"secret"`
 	AuthMethod                 *AuthMethodRef `json:"authMethod,omitempty"`
-	Verification               string         `json:"verification,omitempty"`
+	Verification               string         `json:"verification,omitempty"` // a tokencheck.Outcome, or off
 	Trigger                    Trigger        `json:"trigger"`
 	RequestID                  string         `json:"requestId"`
 	PreviousSecretSafeToRevoke bool           `json:"previousSecretSafeToRevoke"`

@@ -98,8 +98,8 @@ func planUpdate(snap snapshot, m datadog.AuthMethod, urls endpoint.Rule, verifie
 	return p, cmp.Or(possession(c, p, verified), mayUseURL(c, record, m, urls))
 }
 
-// possession returns an error if the secret may not take over the auth method of p, by what it states: by name only with
-// client_id and access_token_url equal, by a pin with neither stated otherwise. So whoever may write one secret can
+// possession returns an error if the secret may not take over the auth method of p by what it states: by name only with
+// an equal client_id and access_token_url, by a pin with neither stated otherwise. So whoever may write one secret can
 // neither redirect nor overwrite what another's credential opens.
 func possession(c secretstore.Credential, p plan, verified bool) error {
 	differs := p.after.ClientID != p.before.ClientID || p.after.AccessTokenURL != p.before.AccessTokenURL
@@ -121,7 +121,7 @@ func notPossessed(p plan, why string) *fault.Error {
 }
 
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
-// not state. Such a URL counts only while the auth method is as recorded: whoever edits it does not get the next secret.
+// not state. The auth method must be as recorded, so that whoever edits it does not get the next client secret.
 func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
 	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
 	refused := urls.Check(m.AccessTokenURL)

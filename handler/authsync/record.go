@@ -84,8 +84,8 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 	return end
 }
 
-// untold returns next, a record of what could not be published: the failure that stands stays, and a create or take-over
-// is recorded without its version, so that the next sync tells it.
+// untold returns next as it is recorded where it could not be published: the failure that stands stays, and a create or
+// take-over goes without its version, so that the next sync tells it.
 func (rs rounds) untold(next secretstore.Record) secretstore.Record {
 	if slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated }) {
 		next = next.WithoutVersion()

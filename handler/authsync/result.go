@@ -11,10 +11,7 @@ import (
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
-const plainWarning = "the token endpoint accepts the client secret only unencoded in the header; " +
-	"whether Datadog sends it so is not published"
-
-// newResult returns what the rounds came to, where next is the record after them. The outcome of the first write stands.
+// newResult returns what the rounds came to; next is the record after them. The outcome of the first write stands.
 func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) report.Result {
 	last, was := all.last(), all.newest().Record
 	snap, verdict := last.snapshot, last.verification
@@ -78,7 +75,8 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		res.Recovered = &report.Failure{Code: was.Code, Since: was.Since}
 	}
 	warn(res.Error == nil && verdict.Outcome == tokencheck.Inconclusive, "not verified: "+verdict.Why)
-	warn(res.Error == nil && verdict.Via == tokencheck.Plain, plainWarning)
+	warn(res.Error == nil && verdict.Via == tokencheck.Plain, "the token endpoint accepts the client secret only "+
+		"unencoded in the header; whether Datadog sends it so is not published")
 	warn(snap.credential.Warning != "", snap.credential.Warning)
 	res.Summary = report.Summary(res)
 	return res

@@ -3,6 +3,7 @@ package authsync
 import (
 	"cmp"
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -30,15 +31,12 @@ func (snap snapshot) wantedID() string {
 	return cmp.Or(snap.credential.AuthMethodID, snap.record.ID)
 }
 
-// goneAfter is the age of a record from which Datadog must show the auth method that it names.
-const goneAfter = 10 * time.Minute
-
 // gone reports whether the recorded auth method does not exist: the listing lacks it, a Get answered 404, and the
 // record is at least 10 minutes old.
 func (snap snapshot) gone() bool {
 	_, exists := snap.methods[snap.record.ID]
 	lookedUp := snap.methods != nil && snap.record.ID != "" && snap.wantedID() == snap.record.ID
-	return lookedUp && !exists && snap.at.Sub(snap.record.At) >= goneAfter
+	return lookedUp && !exists && snap.at.Sub(snap.record.At) >= 10*time.Minute // Datadog may not show a newer one yet
 }
 
 // movedIn reports whether a later look shows another AWSCURRENT.
@@ -63,17 +61,14 @@ func (s *Syncer) takeSnapshot(ctx context.Context, req Request, earlier rounds) 
 	if err := s.Scope.Admit(req.SecretID, req.ARNPrefix); err != nil {
 		return snap, err
 	}
-	loading, cancel := context.WithCancel(ctx)
-	defer cancel()
 	loaded := make(chan error, 1)
-	go func() { loaded <- req.Listing.Load(loading) }()
+	go func() { loaded <- req.Listing.Load(ctx) }()
 
 	var value secretstore.Value
 	snap.secret, value, err = s.read(ctx, req, earlier)
 	snap.version, snap.record = value.VersionID, snap.secret.Record
 	if w := earlier.lastWrite(); w != nil && !snap.record.At.After(w.record.At) {
 		snap.record = w.record
-		snap.record.Refused = snap.secret.Record.Refused
 	}
 	snap.shared = req.Shared != nil && req.Shared(snap.secret)
 	switch {
@@ -122,15 +117,17 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 // Datadog shows it.
 func (s *Syncer) addMethods(ctx context.Context, snap *snapshot, l *datadog.Listing) error {
 	methods, _ := l.Methods()
-	if _, found := methods[snap.wantedID()]; !found && snap.wantedID() != "" {
-		m, err := s.AuthMethods.Get(ctx, snap.wantedID())
+	id := snap.wantedID()
+	if _, found := methods[id]; !found && id != "" {
+		m, err := s.AuthMethods.Get(ctx, id)
 		switch {
 		case err == nil:
-			l.Put(m)
+			methods = maps.Clone(methods)
+			methods[id] = m
 		case !datadog.IsNotFound(err):
 			return err
 		}
 	}
-	snap.methods, _ = l.Methods()
+	snap.methods = methods
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
@@ -32,10 +31,8 @@ const (
 	surpriseMin = 200 * time.Millisecond // before the round after a surprise; jittered
 	surpriseMax = 800 * time.Millisecond
 	sureAfter   = 5 * time.Second // from the snapshot to the look, before a loss or a mismatch is first recorded
-)
 
-// Time kept back before the deadline, so that a sync that ran out of time can still look again, publish and record.
-const (
+	// Kept back before the deadline, so that a sync that ran out of time can still look again, publish and record.
 	lookReserve    = 3 * time.Second
 	publishReserve = 2 * time.Second
 	recordReserve  = time.Second
@@ -111,13 +108,11 @@ type rounds []round
 func (rs rounds) last() round { return rs[len(rs)-1] }
 
 // lastWrite returns the last write that Datadog took; nil: it took none.
-func (rs rounds) lastWrite() *written {
-	for _, r := range slices.Backward(rs) {
-		if r.written != nil {
-			return r.written
-		}
+func (rs rounds) lastWrite() (w *written) {
+	for _, r := range rs {
+		w = cmp.Or(r.written, w)
 	}
-	return nil
+	return w
 }
 
 // newest returns the secret as it was last read: by LastChanged, since Secrets Manager may show an older state again.

@@ -30,14 +30,14 @@ type verification struct {
 //  4. inconclusive, of an own auth method whose access_token_url stays, and a version that nothing refused: no error;
 //  5. any other inconclusive verdict: credential_rejected.
 func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verification, error) {
-	v, p, record, version := r.snapshot.verification, r.plan, r.snapshot.record, r.snapshot.version
+	v, p, version := r.snapshot.verification, r.plan, r.snapshot.version
 	if s.Checker == nil {
 		return v, nil // 1
 	}
 	if request := requestOf(p.after, p.write.ClientSecret); v.request != request {
-		v = s.ask(ctx, version, request, p.before, record)
+		v = s.ask(ctx, version, request, p.before, r.snapshot.record)
 	}
-	refused := v.Refused || record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
+	refused := v.Refused || r.snapshot.secret.Record.Refuses(version) || slices.ContainsFunc(earlier, func(r round) bool {
 		return r.verification.version == version && r.verification.Refused || r.held.version == version && r.held.Refused
 	})
 	switch {
@@ -107,9 +107,8 @@ func unverified(v verification) error {
 
 // heldCredential finds out, after a round that failed, whether what Datadog holds still works: rejected means that
 // alerts are being lost now. It is zero where no write is recorded, and with verification off unless the auth method is
-// gone. Snapshot and look may both be stale, so before it says for the first time that a secret is lost, it waits until
-// the look comes 5 s after the snapshot; and before a first auth_method_mismatch, since Datadog may show a write that
-// another invocation has yet to record.
+// gone. Before a first loss it waits until the look comes 5 s after the snapshot, since both may be stale; before a
+// first auth_method_mismatch too, since Datadog may show a write that another invocation has yet to record.
 func (s *Syncer) heldCredential(ctx context.Context, r round) (held verification) {
 	record := r.snapshot.record
 	if record.Version != "" && (s.Checker != nil || r.snapshot.gone()) {

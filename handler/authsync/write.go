@@ -37,7 +37,7 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 	}
 	l.Put(m)
 	digest := m.Digest()
-	if m.AccessTokenURL != p.after.AccessTokenURL { // edited meanwhile: it was not verified, and must not count as recorded
+	if m.AccessTokenURL != p.after.AccessTokenURL { // edited meanwhile: nobody verified it
 		digest = p.after.Digest()
 	}
 	return &written{m, secretstore.Record{ID: m.ID, Version: secretstore.VersionKey(r.snapshot.version), At: s.Now(),

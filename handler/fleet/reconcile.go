@@ -129,8 +129,8 @@ func (r *run) foreign() error {
 		"its credentials may be another organisation's", len(r.recordedBy))
 }
 
-// syncAll syncs what is out of sync, by rank; within a rank in another order each run, so that none that always fails is
-// always first. The last rank goes one at a time, so that no two of a run create at once.
+// syncAll syncs what is out of sync, by rank; within a rank in another order each run, so that none is always first.
+// The last rank goes one at a time, so that no two of a run create at once.
 func (r *run) syncAll(ctx context.Context, items []*item) {
 	items = slices.DeleteFunc(slices.Clone(items), func(i *item) bool { return stateOf(i.reasons) != OutOfSync })
 	order := func(i *item) uint64 { return hash(r.req.RequestID + i.secret.ARN) }
@@ -222,7 +222,7 @@ func (i *item) after(res report.Result) {
 // claim takes a failure of a secret as the run's, and reports whether it did:
 //
 //  1. datadog_throttled: the run stops;
-//  2. datadog_unauthorized or datadog_unavailable, from the third secret that meets the same, unless a write of this run
+//  2. datadog_unauthorized or datadog_unavailable, from the third secret that meets the same, unless a write of the run
 //     succeeded: so neither an outage nor a key that may only read is told to every team, and no team's content stops
 //     another's. The run goes on.
 func (r *run) claim(e *fault.Error) bool {

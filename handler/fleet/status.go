@@ -46,7 +46,7 @@ type StatusRequest struct {
 	ARNPrefix string // see authsync.Request
 }
 
-// Status judges secrets as Reconcile does, and changes nothing. Sharing is reported only if both secrets are on one page.
+// Status judges secrets as Reconcile does, and changes nothing. Sharing is reported only if both are on one page.
 func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	switch one := req.SecretID != ""; {
 	case one && (req.NextToken != "" || req.State != ""):

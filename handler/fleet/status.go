@@ -58,13 +58,13 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 			return Status{}, err
 		}
 	}
+	answer := Status{Secrets: []SecretStatus{}}
 	var secrets []secretstore.Secret
-	var next string
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return f.Listing.Load(ctx) })
 	both.Go(func() (err error) {
 		if req.SecretID == "" {
-			secrets, next, err = f.Syncer.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
+			secrets, answer.NextToken, err = f.Syncer.Secrets.Page(ctx, f.Syncer.Scope.Prefix, req.NextToken)
 			return err
 		}
 		secrets = make([]secretstore.Secret, 1)
@@ -74,7 +74,6 @@ func (f *Fleet) Status(ctx context.Context, req StatusRequest) (Status, error) {
 	if err := both.Wait(); err != nil {
 		return Status{}, err
 	}
-	answer := Status{Secrets: []SecretStatus{}, NextToken: next}
 	recorded := recordedBy(secrets)
 	for _, secret := range secrets {
 		if err := f.admit(secret, req.ARNPrefix); err != nil {

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"time"
 
 	"datadog-webhook-auth-sync/handler/datadog"
@@ -109,13 +110,8 @@ type Change struct {
 
 // DetailType returns the detail-type of the event that publishes r.
 func (r Result) DetailType() string {
-	switch r.Outcome {
-	case Settled:
-		return "Datadog Auth Method Settled"
-	case Failed:
-		return "Datadog Auth Method Sync Failed"
-	}
-	return "Datadog Auth Method Synced"
+	what := map[Outcome]string{Settled: "Settled", Failed: "Sync Failed"}[r.Outcome]
+	return "Datadog Auth Method " + cmp.Or(what, "Synced")
 }
 
 // PlanOf returns the plan of a sync that would have outcome o: the attributes that would change, and the client secret,

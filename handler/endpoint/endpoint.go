@@ -85,20 +85,18 @@ func parse(rawURL string, allowLoopback bool) (host string, err error) {
 		return "", errors.New("has a character that does not print")
 	}
 	u, err := url.Parse(rawURL)
-	if err != nil || u.Hostname() == "" || u.Opaque != "" {
+	if err != nil || u.Hostname() == "" {
 		return "", errors.New("is no absolute URL")
 	}
 	host = strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	switch loopback := isLoopback(host); {
 	case u.User != nil:
 		return "", errors.New("must not carry userinfo")
-	case u.Fragment != "" || strings.Contains(rawURL, "#"):
+	case strings.Contains(rawURL, "#"):
 		return "", errors.New("must not carry a fragment")
 	case loopback && !allowLoopback:
 		return "", errors.New("must not be a loopback address")
-	case loopback && u.Scheme != "http" && u.Scheme != "https":
-		return "", errors.New("must be http or https")
-	case !loopback && u.Scheme != "https":
+	case u.Scheme != "https" && !(loopback && u.Scheme == "http"):
 		return "", errors.New("must be https")
 	}
 	return host, nil

@@ -1,6 +1,9 @@
 package endpoint
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // notPublic are the ranges that netip has no method for: the special-purpose registries of IANA, and in IPv6, of which
 // only 2000::/3 is public, what holds an IPv4 address. https://www.iana.org/assignments/iana-ipv4-special-registry
@@ -19,13 +22,6 @@ func prefixes(list ...string) (all []netip.Prefix) {
 
 // Public reports whether a is a unicast address of the public internet, and no IPv4 address written as an IPv6 one.
 func Public(a netip.Addr) bool {
-	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !globalIPv6.Contains(a) {
-		return false
-	}
-	for _, p := range notPublic {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
+	special := slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
+	return a.IsGlobalUnicast() && !a.IsPrivate() && (a.Is4() || globalIPv6.Contains(a)) && !special
 }

@@ -15,8 +15,8 @@ import (
 
 const redacted = "[redacted]"
 
-// Text is a secret value. It prints as "[redacted]" with every verb of fmt, in slog and in JSON. The value stands behind
-// a pointer because fmt calls no method on an unexported field: there, the address is all it can print.
+// Text is a secret value. It prints as "[redacted]" with every verb of fmt, in slog and in JSON. The value stands
+// behind a pointer because fmt calls no method on an unexported field: there, the address is all it can print.
 type Text struct{ value *string }
 
 // New guards s.
@@ -40,11 +40,11 @@ func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // alignment (as in a Basic authorization header). An empty value is in nothing.
 func (t Text) In(s string) bool {
 	value := t.Reveal()
-	if value == "" || len(s) < len(value) { // no form is shorter
+	if value == "" {
 		return false
 	}
-	for _, plain := range []string{s, percentDecoded(s), percentDecoded(strings.ReplaceAll(s, "+", " ")), jsonDecoded(s),
-		html.UnescapeString(s)} {
+	for _, plain := range []string{s, percentDecoded(s), percentDecoded(strings.ReplaceAll(s, "+", " ")),
+		jsonDecoded(s), html.UnescapeString(s)} {
 		if strings.Contains(plain, value) {
 			return true
 		}
@@ -54,7 +54,7 @@ func (t Text) In(s string) bool {
 	}
 	standard := strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	for shift := range 3 {
-		for _, plain := range []string{value, url.QueryEscape(value)} { // OAuth escapes before it encodes: RFC 6749 §2.3.1
+		for _, plain := range []string{value, url.QueryEscape(value)} { // OAuth escapes first: RFC 6749 §2.3.1
 			if form := base64At(shift, plain); form != "" && strings.Contains(standard, form) {
 				return true
 			}
@@ -71,12 +71,8 @@ func (t Text) PartlyIn(s string) bool {
 	if len(value) >= run && t.In(s) {
 		return true
 	}
-	long, short := s, value // the shorter has fewer pieces to look for
-	if len(long) < len(short) {
-		long, short = short, long
-	}
-	for i := range len(short) - run + 1 {
-		if strings.Contains(long, short[i:i+run]) {
+	for i := range len(value) - run + 1 {
+		if strings.Contains(s, value[i:i+run]) {
 			return true
 		}
 	}

@@ -25,8 +25,8 @@ const (
 	firstWait   = 100 * time.Millisecond
 )
 
-// codes are those that an error repeats, and with them the words of a refused call. Any other may be anything, and the words
-// beside it may quote the request with its session token.
+// codes are those that an error repeats, and with them the words of a refused call. Any other may be anything, and the
+// words beside it may quote the request with its session token.
 // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 var codes = []string{"AccessDeniedException", "ExpiredTokenException", "InternalException", "InternalFailure",
 	"InvalidAccountIdException", "InvalidArgument", "MalformedDetail", "NotAuthorizedForDetailTypeException",
@@ -35,7 +35,8 @@ var codes = []string{"AccessDeniedException", "ExpiredTokenException", "Internal
 
 // API is what a Bus uses of the SDK's client.
 type API interface {
-	PutEvents(context.Context, *eventbridge.PutEventsInput, ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error)
+	PutEvents(context.Context, *eventbridge.PutEventsInput, ...func(*eventbridge.Options)) (
+		*eventbridge.PutEventsOutput, error)
 }
 
 // Event is one entry of PutEvents.
@@ -86,11 +87,8 @@ func (b *Bus) Publish(ctx context.Context, e Event) error {
 			}
 		}
 		passing := code == "ThrottlingException" || code == "InternalFailure" || code == "InternalException"
-		if !passing || attempt == maxAttempts {
+		if !passing || attempt == maxAttempts || !deadline.Sleep(ctx, firstWait<<(attempt-1)) {
 			return fault.New(fault.PublishFailed, "EventBridge refused the event: %s", code)
-		}
-		if !deadline.Sleep(ctx, firstWait<<(attempt-1)) {
-			return fault.New(fault.PublishFailed, "the time ran out while EventBridge refused the event: %s", code)
 		}
 	}
 }

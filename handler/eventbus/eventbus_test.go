@@ -51,7 +51,7 @@ func TestPublish(t *testing.T) {
 		"a code of nobody's":             {answers(eventbustest.Answer{Err: &smithy.GenericAPIError{Code: "canary"}}), 0, 1, 0, "publish_failed: EventBridge: it answered what is not HTTP", 0},
 		"an entry's code of nobody's":    {answers(entry("canary")), 0, 1, 0, "publish_failed: EventBridge refused the event: an unknown code", 0},
 		"a lost answer":                  {answers(eventbustest.Answer{Err: lost, Lost: true}), 0, 1, 1, "publish_failed: EventBridge: it refused the connection", 0},
-		"the deadline between two calls": {answers(throttled), 300*time.Millisecond - 1, 2, 0, "publish_failed: the time ran out while EventBridge refused the event: ThrottlingException", 300*time.Millisecond - 1},
+		"the deadline between two calls": {answers(throttled), 300*time.Millisecond - 1, 2, 0, "publish_failed: EventBridge refused the event: ThrottlingException", 300*time.Millisecond - 1},
 		"a call just before it":          {answers(throttled, throttled, entry("")), 300*time.Millisecond + 1, 3, 1, "", 300 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
 
 	"datadog-webhook-auth-sync/handler/endpoint"
@@ -37,14 +39,15 @@ type Credential struct {
 // field and tells no value. defaultName is the auth method's name where the secret states none; urls is the rule for
 // access_token_url.
 func ParseCredential(value sensitive.Text, defaultName string, urls endpoint.Rule) (Credential, error) {
-	text := strings.TrimFunc(value.Reveal(), func(r rune) bool { return unicode.IsSpace(r) || r == byteOrderMark })
+	// Some editors put U+FEFF, a byte order mark, first.
+	text := strings.TrimFunc(value.Reveal(), func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
 	var p parser
 	switch {
 	case text == "":
 		p.fault("the secret's value is empty")
 	case !utf8.ValidString(text):
 		p.fault("the secret's value is not UTF-8 text")
-	case strings.ContainsRune(`{["`, rune(text[0])):
+	case strings.ContainsAny(text[:1], `{["`):
 		p.object(text, urls)
 	default:
 		p.plain(text)
@@ -76,14 +79,17 @@ func (c Credential) States() bool {
 // maxField bytes: so that a result with every field fits an event, of 256 KiB, however it is escaped.
 const maxField = 4096
 
-const byteOrderMark = '\ufeff' // which some editors put first
-
 // known are the fields, by their letters in lower case, and what some providers call the token endpoint.
 var known = map[string]string{
 	"clientid": "client_id", "clientsecret": "client_secret", "accesstokenurl": "access_token_url",
 	"audience": "audience", "scope": "scope", "name": "name", "authmethodid": "auth_method_id",
 	"tokenurl": "access_token_url", "tokenendpoint": "access_token_url",
 }
+
+var (
+	noLetters = regexp.MustCompile(`\PL`)
+	unusual   = regexp.MustCompile(`[^A-Za-z_. -]`)
+)
 
 // camelCase spells the fields whose names differ in it.
 var camelCase = map[string]string{
@@ -158,18 +164,10 @@ func (p *parser) object(text string, urls endpoint.Rule) {
 
 // text reads a field in which null and "" mean that it is absent.
 func (p *parser) text(name string) string {
-	raw := p.members[name]
-	if raw == nil || strictjson.Null(raw) {
-		return ""
-	}
-	s, ok := strictjson.String(raw)
-	if !ok {
-		p.fault("%s must be a string", name)
-	}
+	s := aws.ToString(p.clearable(name))
 	if s != "" && strings.TrimSpace(s) == "" {
 		p.fault("%s is only white space", name)
 	}
-	p.checkText(name, s)
 	return s
 }
 
@@ -181,7 +179,7 @@ func (p *parser) clearable(name string) *string {
 	}
 	s, ok := strictjson.String(raw)
 	if !ok && !strictjson.Null(raw) {
-		p.fault("%s must be a string or null", name)
+		p.fault("%s must be a string", name)
 	}
 	p.checkText(name, s)
 	return &s
@@ -206,16 +204,10 @@ func (p *parser) checkShown(defaultName string) {
 	if len(secret) < 8 {
 		return
 	}
-	stated := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
-	}
 	for _, shown := range []struct{ field, value string }{
 		{"the auth method's name", cmp.Or(c.Name, defaultName)},
 		{"client_id", c.ClientID}, {"access_token_url", c.AccessTokenURL},
-		{"audience", stated(c.Audience)}, {"scope", stated(c.Scope)},
+		{"audience", aws.ToString(c.Audience)}, {"scope", aws.ToString(c.Scope)},
 	} {
 		if strings.Contains(shown.value, secret) {
 			p.fault("client_secret is part of %s, which Datadog shows to everyone", shown.field)
@@ -228,30 +220,15 @@ func (p *parser) checkShown(defaultName string) {
 func (p *parser) findMisspelt() {
 	found := map[string]bool{}
 	for _, member := range slices.Sorted(maps.Keys(p.members)) {
-		right := known[letters(member)]
+		right := known[strings.ToLower(noLetters.ReplaceAllString(member, ""))]
 		if right == "" || p.members[right] != nil || found[right] {
 			continue
 		}
 		found[right] = true
-		shown := strings.Map(func(r rune) rune {
-			if r < utf8.RuneSelf && unicode.IsLetter(r) || strings.ContainsRune("-_. ", r) {
-				return r
-			}
-			return '?'
-		}, member)
+		shown := unusual.ReplaceAllString(member, "?")
 		shown = shown[:min(len(shown), 40)]
 		p.misspelt = append(p.misspelt, fmt.Sprintf("%q is ignored: the field is called %s", shown, right))
 	}
-}
-
-// letters returns the letters of s in lower case.
-func letters(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) {
-			return unicode.ToLower(r)
-		}
-		return -1
-	}, s)
 }
 
 // IsUUID reports whether s is a UUID in its usual form of 36 characters.

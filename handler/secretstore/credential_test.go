@@ -159,7 +159,7 @@ func TestParseCredentialFaults(t *testing.T) {
 				"client_id stands in two spellings", "client_secret stands in two spellings")},
 		"types": {`{"client_id":1,"client_secret":{"CANARY":1},"access_token_url":true,"audience":["CANARY"],"scope":5,
 			"name":{},"auth_method_id":[]}`, each("client_id must be a string", "client_secret must be a string",
-			"access_token_url must be a string", "audience must be a string or null", "scope must be a string or null",
+			"access_token_url must be a string", "audience must be a string", "scope must be a string",
 			"name must be a string", "auth_method_id must be a string")},
 		"white space only": {`{"client_id":" ","client_secret":" ","name":" "}`,
 			each("client_id is only white space", "client_secret is only white space", "name is only white space")},

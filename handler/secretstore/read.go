@@ -34,13 +34,12 @@ type Event struct {
 //
 // Beside an error stands the secret as it was read last; zero: it was not.
 func (s *Store) Read(ctx context.Context, id string, event Event) (Secret, Value, error) {
-	var before Secret // as it was read last
+	var secret Secret // as it was read last
 	for n := 0; ; n++ {
-		secret, value, err := s.readOnce(ctx, id)
-		if secret.ARN == "" {
-			secret = before
+		read, value, err := s.readOnce(ctx, id)
+		if read.ARN != "" {
+			secret = read
 		}
-		before = secret
 		age := s.now().Sub(event.Time)
 		current := secret.Labelled(Current)
 		named := event.VersionID == "" || event.VersionID == current || age >= eventOld
@@ -80,11 +79,9 @@ func (s *Store) readOnce(ctx context.Context, id string) (secret Secret, value V
 		value, valueErr = s.Current(ctx, id)
 		return nil
 	})
-	if err := both.Wait(); err != nil {
-		return secret, value, err
+	err = both.Wait()
+	if err == nil && !secret.Deleted && !secret.Replica && !fault.Is(valueErr, fault.SecretNotFound) {
+		err = valueErr
 	}
-	if fault.Is(valueErr, fault.SecretNotFound) || secret.Deleted || secret.Replica {
-		return secret, value, nil
-	}
-	return secret, value, valueErr
+	return secret, value, err
 }

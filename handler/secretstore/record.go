@@ -1,6 +1,7 @@
 package secretstore
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"regexp"
@@ -33,9 +34,9 @@ const (
 //	id=0f5e…
 //	site=datadoghq.eu waiting=secret_invalid since=2026-07-02T08:00:00Z
 //
-// With the third an operator brings an auth method under management. Of a write all is there or nothing, except via, and
-// the version of a create or take-over that could not be published. Any record may have a failure, refused, or both. The
-// zero Record is none.
+// With the third an operator brings an auth method under management. Of a write all is there or nothing, except via,
+// and the version of a create or take-over that could not be published. Any record may have a failure, refused, or both.
+// The zero Record is none.
 type Record struct {
 	ID      string     // of the auth method, a UUID
 	Version string     // of the secret, as written: its VersionKey
@@ -83,7 +84,8 @@ func (r Record) WithFailureOf(old Record) Record {
 	return r
 }
 
-// WithoutVersion returns r, which could not be published, without its version, so that the next sync tells of the auth method.
+// WithoutVersion returns r, which could not be published, without its version, so that the next sync tells of the auth
+// method.
 func (r Record) WithoutVersion() Record {
 	r.Version, r.State = "", ""
 	return r
@@ -95,8 +97,8 @@ func (r Record) IsOf(versionID string) bool { return r.Version == VersionKey(ver
 // Refuses reports whether that version is the one that a token request refused last.
 func (r Record) Refuses(versionID string) bool { return r.Refused == RefusedKey(versionID) }
 
-// VersionKey returns what stands for a version in Record.Version: its id or, where that has not the form of the ids that
-// Secrets Manager makes, "v-" and 22 characters of its hash. So no text of a team's stands in a record.
+// VersionKey returns what stands for a version in Record.Version: its id or, where that has not the form of the ids
+// that Secrets Manager makes, "v-" and 22 characters of its hash. So no text of a team's stands in a record.
 func VersionKey(versionID string) string {
 	if madeID.MatchString(versionID) {
 		return versionID
@@ -114,26 +116,20 @@ func hash(versionID string) string {
 
 // String returns the tag's value: at most 255 characters, of those that tags may have.
 func (r Record) String() string {
-	var fields []string
-	add := func(key, value string) {
-		if value != "" {
-			fields = append(fields, key+"="+value)
+	state, value := "state", string(r.State)
+	if r.Fails() {
+		state, value = string(r.State), string(r.Code)
+	}
+	var stated []string
+	for _, field := range [][2]string{
+		{"id", r.ID}, {"version", r.Version}, {"at", date(r.At)}, {"digest", r.Digest}, {"site", r.Site},
+		{"via", r.Via}, {state, value}, {"since", date(r.Since)}, {"refused", r.Refused},
+	} {
+		if field[1] != "" {
+			stated = append(stated, field[0]+"="+field[1])
 		}
 	}
-	add("id", r.ID)
-	add("version", r.Version)
-	add("at", date(r.At))
-	add("digest", r.Digest)
-	add("site", r.Site)
-	add("via", r.Via)
-	if r.Fails() {
-		add(string(r.State), string(r.Code))
-		add("since", date(r.Since))
-	} else {
-		add("state", string(r.State))
-	}
-	add("refused", r.Refused)
-	return strings.Join(fields, " ")
+	return strings.Join(stated, " ")
 }
 
 func date(t time.Time) string {
@@ -147,17 +143,23 @@ func date(t time.Time) string {
 const maxClockSkew = 5 * time.Minute
 
 var (
-	madeID      = regexp.MustCompile(`^[A-Za-z0-9-]{32,36}$`)
-	versionText = regexp.MustCompile(`^(v-[A-Za-z0-9_-]{22}|[A-Za-z0-9-]{32,36})$`)
-	digestText  = regexp.MustCompile(`^[A-Za-z0-9_-]{16}$`)
-	viaText     = regexp.MustCompile(`^(header|body|plain)$`)
-	codeText    = regexp.MustCompile(`^[a-z_]{1,24}$`) // a later version's codes too
-	refusedText = regexp.MustCompile(`^[A-Za-z0-9_-]{10}$`)
+	madeID = regexp.MustCompile(`^[A-Za-z0-9-]{32,36}$`)
+	code   = regexp.MustCompile(`^[a-z_]{1,24}$`) // a later version's codes too
+
+	// forms of the fields that are read as they stand. A value of another form counts as empty.
+	forms = map[string]*regexp.Regexp{
+		"version": regexp.MustCompile(`^(v-[A-Za-z0-9_-]{22}|[A-Za-z0-9-]{32,36})$`),
+		"digest":  regexp.MustCompile(`^[A-Za-z0-9_-]{16}$`),
+		"via":     regexp.MustCompile(`^(header|body|plain)$`),
+		"state":   regexp.MustCompile(`^(unproven|settled)$`), // all else is Pushed
+		"refused": regexp.MustCompile(`^[A-Za-z0-9_-]{10}$`),
+		"waiting": code, "failing": code, "lost": code,
+	}
 )
 
 // ParseRecord reads a tag's value, which anybody who may tag the secret can have written:
 //
-//  1. A repeated key, an id that is no UUID, another site, or a write more than 5 minutes ahead of now: the zero Record.
+//  1. A repeated key, an id that is no UUID, another site, or a write over 5 minutes ahead of now: the zero Record.
 //  2. A write counts if id, at, digest and site are there and well formed; without a version it was not published. An
 //     unknown state is Pushed.
 //  3. A failure counts if its code is well formed; of several, the worst. It is since now where its date is missing,
@@ -170,6 +172,9 @@ func ParseRecord(tag, site string, now time.Time) Record {
 		if _, repeated := field[key]; repeated {
 			return Record{} // 1
 		}
+		if form := forms[key]; form != nil && !form.MatchString(value) {
+			value = ""
+		}
 		field[key] = value
 	}
 	id, identified := field["id"]
@@ -178,23 +183,17 @@ func ParseRecord(tag, site string, now time.Time) Record {
 	if identified && !IsUUID(id) || sited && stated != site || dated && at.After(now.Add(maxClockSkew)) {
 		return Record{} // 1
 	}
-	r := Record{ID: strings.ToLower(id), Site: stated}
+	r := Record{ID: strings.ToLower(id), Site: stated, Refused: field["refused"]}
 	version, versioned := field["version"]
-	whole := identified && sited && dated && digestText.MatchString(field["digest"])
-	if whole && (!versioned || versionText.MatchString(version)) { // 2
-		r.Version, r.At, r.Digest = version, at, field["digest"]
-		if versioned {
-			r.State = Pushed
-		}
-		if viaText.MatchString(field["via"]) {
-			r.Via = field["via"]
-		}
-		if state := State(field["state"]); versioned && (state == Unproven || state == Settled) {
-			r.State = state
-		}
+	whole := identified && sited && dated && field["digest"] != "" && (version != "" || !versioned)
+	if whole { // 2
+		r.Version, r.At, r.Digest, r.Via = version, at, field["digest"], field["via"]
+	}
+	if whole && versioned {
+		r.State = cmp.Or(State(field["state"]), Pushed)
 	}
 	for _, state := range []State{Waiting, Failing, Lost} { // 3
-		if code := field[string(state)]; codeText.MatchString(code) {
+		if code := field[string(state)]; code != "" {
 			r.State, r.Code = state, fault.Code(code)
 		}
 	}
@@ -204,9 +203,6 @@ func ParseRecord(tag, site string, now time.Time) Record {
 			since = now.UTC().Truncate(time.Second)
 		}
 		r.Since = since
-	}
-	if refusedText.MatchString(field["refused"]) {
-		r.Refused = field["refused"]
 	}
 	if !identified && !r.Fails() && r.Refused == "" {
 		return Record{} // 4

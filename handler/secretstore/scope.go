@@ -30,7 +30,7 @@ func (s Scope) Admit(id, arnPrefix string) error {
 	if strings.HasPrefix(id, "arn:") {
 		rest, ours := strings.CutPrefix(id, arnPrefix)
 		if !ours || arnPrefix == "" {
-			return fault.New(fault.SecretOutOfScope, "the ARN is not that of a secret in the function's account and region")
+			return fault.New(fault.SecretOutOfScope, "the ARN is not of a secret in the function's account and region")
 		}
 		name = rest
 	}
@@ -39,7 +39,10 @@ func (s Scope) Admit(id, arnPrefix string) error {
 		return fault.New(fault.BadRequest, "secretId is neither the name nor the ARN of a secret")
 	case !strings.HasPrefix(name, s.Prefix) || name == s.Prefix:
 		return fault.New(fault.SecretOutOfScope, "the secret's name does not begin with %s", s.Prefix)
-	case slices.ContainsFunc(s.KeyARNs, func(key string) bool { return names(key, id) }):
+	case slices.ContainsFunc(s.KeyARNs, func(key string) bool {
+		_, keyName := Identify(key)
+		return slices.Contains([]string{key, withoutSuffix(key), keyName}, id)
+	}):
 		return fault.New(fault.SecretOutOfScope, "the secret holds a key of Datadog's")
 	}
 	return nil
@@ -53,10 +56,4 @@ func Identify(id string) (arn, name string) {
 		return id, withoutSuffix(name)
 	}
 	return "", id
-}
-
-// names reports whether id, a name or an ARN with or without its suffix, means the secret with the complete ARN arn.
-func names(arn, id string) bool {
-	_, name := Identify(arn)
-	return id == arn || id == withoutSuffix(arn) || id == name
 }

@@ -3,6 +3,7 @@
 package secretstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ type API interface {
 	GetSecretValue(context.Context, *sm.GetSecretValueInput, ...func(*sm.Options)) (*sm.GetSecretValueOutput, error)
 	DescribeSecret(context.Context, *sm.DescribeSecretInput, ...func(*sm.Options)) (*sm.DescribeSecretOutput, error)
 	PutSecretValue(context.Context, *sm.PutSecretValueInput, ...func(*sm.Options)) (*sm.PutSecretValueOutput, error)
-	UpdateSecretVersionStage(context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options)) (*sm.UpdateSecretVersionStageOutput, error)
+	UpdateSecretVersionStage(context.Context, *sm.UpdateSecretVersionStageInput, ...func(*sm.Options)) (
+		*sm.UpdateSecretVersionStageOutput, error)
 	ListSecrets(context.Context, *sm.ListSecretsInput, ...func(*sm.Options)) (*sm.ListSecretsOutput, error)
 	TagResource(context.Context, *sm.TagResourceInput, ...func(*sm.Options)) (*sm.TagResourceOutput, error)
 }
@@ -129,10 +131,7 @@ func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, e
 	if out.SecretString == nil && out.SecretBinary == nil { // so an emulator answers; AWS says that there is none
 		return Value{}, fault.New(fault.SecretNotFound, "the version has no value")
 	}
-	text := aws.ToString(out.SecretString)
-	if out.SecretString == nil {
-		text = string(out.SecretBinary)
-	}
+	text := cmp.Or(aws.ToString(out.SecretString), string(out.SecretBinary))
 	return Value{aws.ToString(out.ARN), aws.ToString(out.Name), aws.ToString(out.VersionId), sensitive.New(text)}, nil
 }
 
@@ -147,8 +146,8 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 		RotationLambdaARN: out.RotationLambdaARN, SecretVersionsToStages: out.VersionIdsToStages, Tags: out.Tags}), nil
 }
 
-// Page lists up to 100 secrets, those whose names begin with prefix, and the token of the next page, which is empty on the
-// last. Secrets marked for deletion are not listed. A token that Secrets Manager does not know is bad_request.
+// Page lists up to 100 secrets whose names begin with prefix, and the token of the next page, which is empty on the last.
+// Secrets marked for deletion are not listed. A token that Secrets Manager does not know is bad_request.
 func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secret, next string, err error) {
 	in := &sm.ListSecretsInput{MaxResults: aws.Int32(100), // the most there is
 		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}
@@ -200,7 +199,8 @@ func (s *Store) Record(ctx context.Context, arn string, r Record) error {
 	return classify(ctx, err)
 }
 
-// PutPending stores text as version token under AWSPENDING. The same text again is no error. rotationToken may be empty.
+// PutPending stores text as version token under AWSPENDING. The same text again is no error. rotationToken may be
+// empty.
 func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken, text sensitive.Text) error {
 	in := &sm.PutSecretValueInput{SecretId: &id, ClientRequestToken: &token,
 		SecretString: aws.String(text.Reveal()), VersionStages: []string{Pending}}
@@ -247,12 +247,13 @@ func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	unanswered := fault.Unanswered(err)
 	if ctx.Err() != nil {
-		return fault.New(fault.Deadline, "the time ran out while Secrets Manager was asked").Because(fault.Unanswered(err))
+		return fault.New(fault.Deadline, "the time ran out while Secrets Manager was asked").Because(unanswered)
 	}
 	answer, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return fault.New(fault.SecretsUnavailable, "Secrets Manager could not be reached").Because(fault.Unanswered(err))
+		return fault.New(fault.SecretsUnavailable, "Secrets Manager could not be reached").Because(unanswered)
 	}
 	code := answer.ErrorCode()
 	words := fmt.Errorf("%s: %s", code, answer.ErrorMessage())
@@ -269,5 +270,5 @@ func classify(ctx context.Context, err error) error {
 		"ExpiredTokenException", "UnrecognizedClientException":
 		return fault.New(fault.SecretsUnavailable, "Secrets Manager answered %s", code).Because(words)
 	}
-	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or refused the call").Because(fault.Unanswered(err))
+	return fault.New(fault.SecretsUnavailable, "Secrets Manager failed or refused the call").Because(unanswered)
 }

@@ -84,7 +84,8 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 		if err := h.testPending(ctx, r, secret, from); err != nil {
 			return err
 		}
-		return h.secrets.Promote(ctx, r.secretID, secret.Labelled(secretstore.Current), r.token) // the label event pushes
+		current := secret.Labelled(secretstore.Current)
+		return h.secrets.MoveLabel(ctx, r.secretID, secretstore.Current, current, r.token) // the label event pushes
 	}
 	return fault.New(fault.RotationRefused, "the step is none of createSecret, setSecret, testSecret, finishSecret")
 }
@@ -119,7 +120,7 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		if !value.Text.Equal(pending.Text) {
 			continue
 		}
-		if err := h.secrets.Unlabel(ctx, r.secretID, next, value.VersionID); err != nil {
+		if err := h.secrets.MoveLabel(ctx, r.secretID, next, value.VersionID, ""); err != nil {
 			return err
 		}
 	}

@@ -58,8 +58,8 @@ func New(api API, region, site, ownerTagKey string, now func() time.Time) *Store
 
 // Value is one version of a secret with its value.
 type Value struct {
-	ARN, Name, VersionID string
-	Text                 sensitive.Text
+	VersionID string
+	Text      sensitive.Text
 }
 
 // Secret is what can be known of a secret without reading its value.
@@ -132,7 +132,7 @@ func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, e
 		return Value{}, fault.New(fault.SecretNotFound, "the version has no value")
 	}
 	text := cmp.Or(aws.ToString(out.SecretString), string(out.SecretBinary))
-	return Value{aws.ToString(out.ARN), aws.ToString(out.Name), aws.ToString(out.VersionId), sensitive.New(text)}, nil
+	return Value{aws.ToString(out.VersionId), sensitive.New(text)}, nil
 }
 
 // Describe reads all but the value.
@@ -213,29 +213,23 @@ func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken,
 	return nil
 }
 
-// Promote moves AWSCURRENT from version from to version to.
-func (s *Store) Promote(ctx context.Context, id, from, to string) error {
-	in := &sm.UpdateSecretVersionStageInput{SecretId: &id, VersionStage: aws.String(Current), MoveToVersionId: &to}
+// MoveLabel takes label off the version from and puts it on the version to; either may be empty. Where the SDK repeated
+// a call whose answer was lost, the second is refused: what counts is where the label is.
+func (s *Store) MoveLabel(ctx context.Context, id, label, from, to string) error {
+	in := &sm.UpdateSecretVersionStageInput{SecretId: &id, VersionStage: &label}
 	if from != "" {
 		in.RemoveFromVersionId = &from
 	}
-	return s.moveLabel(ctx, in, func(now Secret) bool { return now.Labelled(Current) == to })
-}
-
-// Unlabel takes label off a version.
-func (s *Store) Unlabel(ctx context.Context, id, label, versionID string) error {
-	in := &sm.UpdateSecretVersionStageInput{SecretId: &id, VersionStage: &label, RemoveFromVersionId: &versionID}
-	return s.moveLabel(ctx, in, func(now Secret) bool { return !slices.Contains(now.Labels[versionID], label) })
-}
-
-// moveLabel moves a label. Where the SDK repeated a call whose answer was lost, the second is refused: what counts is
-// whether the labels are as they should be.
-func (s *Store) moveLabel(ctx context.Context, in *sm.UpdateSecretVersionStageInput, done func(Secret) bool) error {
+	if to != "" {
+		in.MoveToVersionId = &to
+	}
 	_, err := s.api.UpdateSecretVersionStage(ctx, in)
 	if err == nil {
 		return nil
 	}
-	if now, lookErr := s.Describe(ctx, *in.SecretId); lookErr == nil && done(now) {
+	now, lookErr := s.Describe(ctx, id)
+	moved := !slices.Contains(now.Labels[from], label) && (to == "" || slices.Contains(now.Labels[to], label))
+	if lookErr == nil && moved {
 		return nil
 	}
 	return classify(ctx, err)

@@ -47,7 +47,7 @@ func TestStoreReadsValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := func(version, text string) secretstore.Value {
-		return secretstore.Value{arn, name, version, sensitive.New(text)}
+		return secretstore.Value{version, sensitive.New(text)}
 	}
 	for what, tc := range map[string]struct {
 		id, version string            // no version: AWSCURRENT
@@ -56,7 +56,7 @@ func TestStoreReadsValues(t *testing.T) {
 		"AWSCURRENT":      {name, "", in(first, canary)},
 		"by ARN":          {arn, "", in(first, canary)},
 		"by version":      {name, next, in(next, "next")},
-		"binary":          {"binary", "", secretstore.Value{*out.ARN, "binary", *out.VersionId, sensitive.New(canary)}},
+		"binary":          {"binary", "", in(*out.VersionId, canary)},
 		"no such version": {name, other, secretstore.Value{}},
 		"no such secret":  {"x", "", secretstore.Value{}},
 	} {
@@ -212,10 +212,10 @@ func TestStoreWrites(t *testing.T) {
 	if labels := s.Labels(name); labels["AWSCURRENT"] != first || labels["AWSPENDING"] != token {
 		t.Errorf("labels before: %v", labels)
 	}
-	if err := store.Promote(ctx, name, other, token); err == nil {
+	if err := store.MoveLabel(ctx, name, "AWSCURRENT", other, token); err == nil {
 		t.Error("promoted from a version that is not AWSCURRENT")
 	}
-	if err := store.Promote(ctx, name, first, token); err != nil {
+	if err := store.MoveLabel(ctx, name, "AWSCURRENT", first, token); err != nil {
 		t.Fatal(err)
 	}
 	if version, value := s.Current(name); version != token || value != text.Reveal() || s.Labels(name)["AWSPREVIOUS"] != first {
@@ -223,10 +223,10 @@ func TestStoreWrites(t *testing.T) {
 	}
 
 	staged := s.Stage(name, "next", "NEXT")
-	if err := store.Unlabel(ctx, name, "NEXT", token); err != nil || s.Labels(name)["NEXT"] != staged {
+	if err := store.MoveLabel(ctx, name, "NEXT", token, ""); err != nil || s.Labels(name)["NEXT"] != staged {
 		t.Errorf("off a version that does not carry it, where it stays: %v, %v", s.Labels(name), err)
 	}
-	if err := store.Unlabel(ctx, name, "NEXT", staged); err != nil || s.Labels(name)["NEXT"] != "" {
+	if err := store.MoveLabel(ctx, name, "NEXT", staged, ""); err != nil || s.Labels(name)["NEXT"] != "" {
 		t.Errorf("labels %v: %v", s.Labels(name), err)
 	}
 }
@@ -260,7 +260,7 @@ func TestStoreClassifiesErrors(t *testing.T) {
 				"DescribeSecret":           func() error { _, err := store.Describe(ctx, name); return err },
 				"TagResource":              func() error { return store.Record(ctx, arn, record) },
 				"PutSecretValue":           func() error { return store.PutPending(ctx, name, other, sensitive.Text{}, sensitive.New(canary)) },
-				"UpdateSecretVersionStage": func() error { return store.Promote(ctx, name, "", other) },
+				"UpdateSecretVersionStage": func() error { return store.MoveLabel(ctx, name, "AWSCURRENT", "", other) },
 			} {
 				s.Fail(op, 1, tc.err)
 				err := call()

@@ -26,19 +26,21 @@ const (
 
 // Client calls one Datadog site. It is safe for concurrent use.
 type Client struct {
-	base      string
-	transport http.RoundTripper
-	keyring   keyring
+	base        string
+	transport   http.RoundTripper
+	credentials Credentials
+	turn        chan struct{} // full while somebody looks at held or fetches it; a deadline ends the wait for it
+	held        *credential
 }
 
 // New makes a client for the API at base, such as https://api.datadoghq.com.
 func New(base string, transport http.RoundTripper, credentials Credentials) *Client {
-	keyring := keyring{credentials: credentials, turn: make(chan struct{}, 1)}
-	return &Client{strings.TrimSuffix(base, "/"), transport, keyring}
+	return &Client{base: strings.TrimSuffix(base, "/"), transport: transport, credentials: credentials,
+		turn: make(chan struct{}, 1)}
 }
 
 // Warm fetches the credentials, so that the first call finds them. A failure is not kept: that call tries again.
-func (c *Client) Warm(ctx context.Context) { _, _ = c.keyring.get(ctx, c, credential{}) }
+func (c *Client) Warm(ctx context.Context) { _, _ = c.credential(ctx, credential{}) }
 
 type call struct {
 	method, path string
@@ -48,36 +50,36 @@ type call struct {
 	decode       func(body []byte) ([]AuthMethod, *Error)
 }
 
-// do makes a call, again where retry says so, and once more with the credentials fetched anew when Datadog refuses them.
+// do makes a call, again where retry says so, and once more with the credential fetched anew when Datadog refuses it.
 // It returns the auth methods in the answer. Its error has a code; it wraps an *Error where Datadog was called.
 func (c *Client) do(ctx context.Context, call call) ([]AuthMethod, error) {
-	credential, err := c.keyring.get(ctx, c, credential{})
+	held, err := c.credential(ctx, credential{})
 	if err != nil {
 		return nil, err
 	}
 	renewed, tried := false, time.Duration(0)
 	for attempt := 1; ; attempt++ {
 		began := time.Now()
-		body, failed := c.once(ctx, call, credential, min(callTimeout, maxTrying-tried))
+		body, failed := c.once(ctx, call, held, min(callTimeout, maxTrying-tried))
 		tried += time.Since(began)
 		var methods []AuthMethod
 		if failed == nil {
 			methods, failed = call.decode(body)
 		}
 		if failed == nil {
-			secrets := append(credential.secrets(), call.secret)
+			secrets := append(held.secrets(), call.secret)
 			for i := range methods {
 				methods[i] = methods[i].Withhold(secrets...)
 			}
 			return methods, nil
 		}
 		if !renewed && (failed.Status == http.StatusUnauthorized || failed.Status == http.StatusForbidden) {
-			next, err := c.keyring.get(ctx, c, credential)
-			if err != nil {
+			renewed = true
+			refused := held
+			if held, err = c.credential(ctx, refused); err != nil {
 				return nil, err
 			}
-			if renewed = true; !next.equal(credential) {
-				credential = next
+			if !held.equal(refused) {
 				continue
 			}
 		}
@@ -119,7 +121,7 @@ func (c *Client) once(ctx context.Context, call call, credential credential, tim
 	switch {
 	case resp.StatusCode != call.want:
 		said := ""
-		if call.body != nil { // which secret values the answer to another call may repeat is not known here
+		if len(call.body) > 0 { // which secret values the answer to another call may repeat is not known here
 			said = words(body, append(credential.secrets(), call.secret))
 		}
 		return nil, &Error{Status: resp.StatusCode, Reset: reset(resp.Header, time.Now()), Words: said}

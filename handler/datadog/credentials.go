@@ -49,34 +49,27 @@ func (c credential) authorize(h http.Header) {
 
 const renewBefore = time.Minute // a credential's end
 
-// keyring keeps a credential until it ends or is refused. It is safe for concurrent use.
-type keyring struct {
-	credentials Credentials
-	turn        chan struct{} // full while the credential is fetched or looked at; a deadline ends the wait for it
-	held        *credential
-}
-
-// get returns the credential, fetched anew if it ends within a minute or is still the one that was refused. One that
-// cannot be renewed is used to its end.
-func (k *keyring) get(ctx context.Context, c *Client, refused credential) (credential, error) {
+// credential returns the one that is held, fetched anew if it ends within a minute or is still the one that was refused.
+// One that cannot be renewed is used to its end.
+func (c *Client) credential(ctx context.Context, refused credential) (credential, error) {
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
 	case <-ctx.Done():
 		return credential{}, fault.From(ctx.Err())
 	}
-	taken := k.held != nil && !k.held.equal(refused)
-	if taken && (k.held.expires.IsZero() || time.Until(k.held.expires) > renewBefore) {
-		return *k.held, nil
+	taken := c.held != nil && !c.held.equal(refused)
+	if taken && (c.held.expires.IsZero() || time.Until(c.held.expires) > renewBefore) {
+		return *c.held, nil
 	}
-	fetched, err := k.credentials.fetch(ctx, c)
+	fetched, err := c.credentials.fetch(ctx, c)
 	switch {
 	case err == nil:
-		k.held = &fetched
-	case !taken || time.Until(k.held.expires) <= 0:
+		c.held = &fetched
+	case !taken || time.Until(c.held.expires) <= 0:
 		return credential{}, err
 	}
-	return *k.held, nil
+	return *c.held, nil
 }
 
 // Stored are keys, or a service access token, in Secrets Manager.
@@ -105,19 +98,14 @@ func (s Stored) fetch(ctx context.Context, _ *Client) (credential, error) {
 	}
 	second := first
 	if s.AppKeySecret != s.APIKeySecret {
-		if second, err = s.open(ctx, s.AppKeySecret); err != nil {
-			return credential{}, err
-		}
+		second, err = s.open(ctx, s.AppKeySecret)
 	} else if first.plain != "" {
 		return credential{}, unauthorized("one plain key cannot be both of Datadog's keys: " +
 			"make the secret a JSON object with api_key and app_key, or set DdAppKeySecretArn")
 	}
-	api, err := first.text("API key", apiKeyNames)
-	if err != nil {
-		return credential{}, err
-	}
-	app, err := second.text("application key", appKeyNames)
-	return credential{api: api, app: app}, err
+	api, apiErr := first.text("API key", apiKeyNames)
+	app, appErr := second.text("application key", appKeyNames)
+	return credential{api: api, app: app}, cmp.Or(err, apiErr, appErr)
 }
 
 // keySecret is the value of a secret that holds keys or a token: a plain text, or a JSON object.

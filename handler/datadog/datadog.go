@@ -67,10 +67,7 @@ func (m *AuthMethod) readable() []*string {
 
 // Digest tells apart auth methods that differ in a readable attribute. It has 16 characters of base64url.
 func (m AuthMethod) Digest() string {
-	attributes, err := json.Marshal(m.readable())
-	if err != nil {
-		panic(err) // strings always encode
-	}
+	attributes, _ := json.Marshal(m.readable()) // strings always encode
 	sum := sha256.Sum256(attributes)
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
@@ -145,10 +142,8 @@ func (w Write) encode() []byte {
 			attributes[name] = nil
 		}
 	}
-	body, err := json.Marshal(map[string]any{"data": map[string]any{"type": resourceType, "attributes": attributes}})
-	if err != nil {
-		panic(err) // strings and nils always encode
-	}
+	data := map[string]any{"type": resourceType, "attributes": attributes}
+	body, _ := json.Marshal(map[string]any{"data": data}) // strings and nils always encode
 	return body
 }
 
@@ -168,8 +163,8 @@ func (r resource) authMethod() (m AuthMethod, ok bool) {
 	return m, m.Name != ""
 }
 
-// decodeOne reads the answer to a Get, Create or Update. An answer without the auth method that was asked for (any, where
-// id is empty) is an error that carries status: the call took effect, but nobody can say on what.
+// decodeOne reads the answer to a Get, Create or Update. An answer without the auth method that was asked for (any,
+// where id is empty) is an error that carries status: the call took effect, but nobody can say on what.
 func decodeOne(body []byte, id string, status int) ([]AuthMethod, *Error) {
 	var answer struct {
 		Data resource `json:"data"`

@@ -39,8 +39,8 @@ func IsNotFound(err error) bool { return status(err) == http.StatusNotFound }
 // IsConflict reports whether err is Datadog's answer 409.
 func IsConflict(err error) bool { return status(err) == http.StatusConflict }
 
-// IsLost reports whether err is that of a Create that may have taken effect all the same: there was no answer, a 5xx, or
-// a success without a usable auth method.
+// IsLost reports whether err is that of a Create that may have taken effect all the same: there was no answer, a 5xx,
+// or a success without a usable auth method.
 func IsLost(err error) bool {
 	s := status(err)
 	return s >= 0 && s < 400 || s >= 500

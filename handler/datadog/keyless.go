@@ -26,8 +26,8 @@ const (
 	tokenLifetime = 15 * time.Minute // where Datadog does not say
 )
 
-// Keyless exchanges the function's AWS identity for a token of minutes: Datadog's workload identity federation. The proof
-// is a signed GetCallerIdentity, which Datadog, not the function, sends to AWS.
+// Keyless exchanges the function's AWS identity for a token of minutes: Datadog's workload identity federation. The
+// proof is a signed GetCallerIdentity, which Datadog, not the function, sends to AWS.
 // https://docs.datadoghq.com/account_management/workload_identity_federation/
 type Keyless struct {
 	OrgUUID string
@@ -61,7 +61,8 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 	}
 	token := &answer.Data.Attributes.AccessToken
 	if json.Unmarshal(body, &answer) != nil || *token == "" || !fitsHeader(*token) {
-		return credential{}, fault.New(fault.DatadogUnavailable, "no token for the function's role: Datadog's answer has none")
+		return credential{}, fault.New(fault.DatadogUnavailable,
+			"no token for the function's role: Datadog's answer has none")
 	}
 	expires := time.Now().Add(tokenLifetime).Round(0) // by the wall clock, which goes on while the function is frozen
 	if unix, err := strconv.ParseInt(strings.Trim(string(answer.Data.Attributes.Expires), `"`), 10, 64); err == nil {
@@ -71,10 +72,8 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 	return credential{token: sensitive.New(*token), scheme: "Bearer", expires: expires, shown: shown}, nil
 }
 
-// exchangeFault gives e its code. Of Datadog's answer it tells the status alone: the proof holds the session token. It
-// does not wrap e, since the call that wanted the token was not made.
+// exchangeFault gives e its code. It does not wrap e, since the call that wanted the token was not made.
 func exchangeFault(ctx context.Context, e *Error) error {
-	e.Words = ""
 	code := fault.DatadogUnavailable
 	switch {
 	case ctx.Err() != nil:
@@ -87,13 +86,10 @@ func exchangeFault(ctx context.Context, e *Error) error {
 	return fault.New(code, "no token for the function's role: %s", e.Error())
 }
 
-// proof signs a GetCallerIdentity that is bound to the organisation, in the form of Datadog's own clients: body, headers,
-// method and URL.
+// proof signs a GetCallerIdentity that is bound to the organisation, in the form of Datadog's own clients: body,
+// headers, method and URL.
 func (k Keyless) proof(ctx context.Context, role aws.Credentials, now time.Time) (sensitive.Text, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, stsURL, strings.NewReader(stsBody))
-	if err != nil {
-		return sensitive.Text{}, err
-	}
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, stsURL, strings.NewReader(stsBody)) // always valid
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	req.Header["x-ddog-org-id"] = []string{k.OrgUUID} // Set would respell the name
 	hash := sha256.Sum256([]byte(stsBody))
@@ -102,10 +98,7 @@ func (k Keyless) proof(ctx context.Context, role aws.Credentials, now time.Time)
 	}
 	req.Header["host"] = []string{req.Host} // these two are signed, but no part of req.Header
 	req.Header.Set("Content-Length", strconv.Itoa(len(stsBody)))
-	headers, err := json.Marshal(req.Header)
-	if err != nil {
-		return sensitive.Text{}, err
-	}
+	headers, _ := json.Marshal(req.Header) // strings always encode
 	base64 := base64.StdEncoding.EncodeToString
 	parts := []string{base64([]byte(stsBody)), base64(headers), req.Method, base64([]byte(stsURL))}
 	return sensitive.New(strings.Join(parts, "|")), nil

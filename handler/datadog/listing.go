@@ -74,8 +74,8 @@ func (l *Listing) Put(m AuthMethod) {
 	l.methods[m.ID], l.written[m.ID] = m, l.now()
 }
 
-// Methods returns the auth methods by id, not to be changed, and when the fetch that listed them began: zero if there was
-// none.
+// Methods returns the auth methods by id, not to be changed, and when the fetch that listed them began: zero if there
+// was none.
 func (l *Listing) Methods() (byID map[string]AuthMethod, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -70,11 +70,8 @@ func ParseHosts(list string) (hosts []string, err error) {
 
 // parse returns the host of rawURL in lower case, without port and trailing dot, or what the function Check says of it.
 func parse(rawURL string, allowLoopback bool) (host string, err error) {
-	switch {
-	case strings.ContainsFunc(rawURL, unicode.IsSpace):
-		return "", errors.New("has white space")
-	case strings.ContainsFunc(rawURL, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "", errors.New("has a character that does not print")
+	if strings.ContainsFunc(rawURL, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }) {
+		return "", errors.New("has white space or a character that does not print")
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Hostname() == "" {

@@ -40,6 +40,7 @@ func TestCheck(t *testing.T) {
 
 func TestRule(t *testing.T) {
 	const (
+		odd      = "has white space or a character that does not print"
 		address  = "must not be an address that is not public"
 		loopback = "must not be a loopback address"
 		name     = "must have a host of letters, digits, hyphens and dots, or an address in its usual form"
@@ -52,7 +53,7 @@ func TestRule(t *testing.T) {
 	}{
 		{endpoint.Rule{}, map[string]string{
 			"https://idp.example.com/token": "", "https://8.8.8.8/": "", "https://[2606:4700::1111]:8443/t": "", "https://a_b.example.com.": "", "https://idp": "",
-			"http://idp.example.com/": "must be https", "https://u@idp.example.com/": "must not carry userinfo", "https://idp.example.com/t\n": "has white space", "https://idp.example.com/\u200b": "has a character that does not print", "token": "is no absolute URL",
+			"http://idp.example.com/": "must be https", "https://u@idp.example.com/": "must not carry userinfo", "https://idp.example.com/t\n": odd, "https://idp.example.com/t ": odd, "https://idp.example.com/\u200b": odd, "token": "is no absolute URL",
 			"https://10.0.0.1/": address, "https://169.254.169.254/": address, "https://10.0.0.1./": address, "https://[fd00:ec2::254]/": address,
 			"https://[::ffff:10.0.0.1]/": address, "https://[::ffff:8.8.8.8]/": address, "https://[64:ff9b::8.8.8.8]/": address, "https://[fe80::1%25eth0]/": address, "https://100.64.0.1/": address,
 			"https://127.0.0.1/": loopback, "https://localhost/": loopback, "https://0.0.0.0/": loopback, "https://[::ffff:127.0.0.1]/": loopback,

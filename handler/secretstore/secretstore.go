@@ -159,9 +159,7 @@ func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secre
 		return nil, "", classify(ctx, err)
 	}
 	for _, e := range out.SecretList {
-		if strings.HasPrefix(aws.ToString(e.Name), prefix) { // an emulator's filter is not as strict as AWS's
-			secrets = append(secrets, s.secret(e))
-		}
+		secrets = append(secrets, s.secret(e))
 	}
 	return secrets, aws.ToString(out.NextToken), nil
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	maxTime = 5 * time.Second // of one check, with all its token requests
-	maxBody = 64 << 10        // 64 KiB: a token answer has a few
+	maxSize = 64 << 10        // 64 KiB, of an answer's headers and of its body, which has a few
 )
 
 // Credential is what a token request takes. Audience and Scope may be empty.
@@ -162,7 +162,7 @@ func (k *Checker) ask(ctx context.Context, c Credential, style Style) answer {
 	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection, which no context ends
 		return unanswered(http.ErrNotSupported)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSize))
 	if err != nil {
 		return unanswered(err)
 	}

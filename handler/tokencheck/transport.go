@@ -11,8 +11,6 @@ import (
 	"datadog-webhook-auth-sync/handler/endpoint"
 )
 
-const maxHeaders = 64 << 10 // 64 KiB
-
 // errNotPublic stops a connection to an address that only the function, not Datadog, could reach.
 var errNotPublic = errors.New("tokencheck: the address is not public")
 
@@ -30,6 +28,6 @@ func Transport(allowLoopback bool) http.RoundTripper {
 		}
 		return nil
 	}}
-	return &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeaders,
+	return &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxSize,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 }

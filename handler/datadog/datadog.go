@@ -169,11 +169,9 @@ func decodeOne(body []byte, id string, status int) ([]AuthMethod, *Error) {
 	var answer struct {
 		Data resource `json:"data"`
 	}
-	if json.Unmarshal(body, &answer) != nil {
-		return nil, &Error{Status: status, Malformed: "no JSON document"}
-	}
+	err := json.Unmarshal(body, &answer)
 	m, ok := answer.Data.authMethod()
-	if !ok || id != "" && m.ID != id {
+	if err != nil || !ok || id != "" && m.ID != id {
 		return nil, &Error{Status: status, Malformed: "no usable auth method"}
 	}
 	return []AuthMethod{m}, nil
@@ -202,14 +200,11 @@ func decodeList(body []byte) ([]AuthMethod, *Error) {
 	}
 	methods, shown := []AuthMethod{}, map[string]bool{}
 	for _, raw := range answer.Included {
-		var kind struct {
-			Type string `json:"type"`
-		}
-		if json.Unmarshal(raw, &kind) != nil || kind.Type != resourceType {
+		var item resource
+		err := json.Unmarshal(raw, &item) // an error of one member leaves the others
+		if item.Type != resourceType {
 			continue
 		}
-		var item resource
-		err := json.Unmarshal(raw, &item)
 		m, ok := item.authMethod()
 		if err != nil || !ok {
 			return nil, &Error{Status: http.StatusOK, Malformed: "an unusable auth method in the list"}

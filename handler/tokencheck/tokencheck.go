@@ -73,29 +73,26 @@ func (k *Checker) Check(ctx context.Context, c Credential, known Style) Verdict 
 	if known == Plain && !slices.Contains(styles, Plain) {
 		known = Header // which is the same here
 	}
-	var answers []answer
+	v := Verdict{Outcome: Rejected} // 2
+	knownRefused := false
 	var whys []string
 	for _, style := range styles {
 		a := k.ask(ctx, c, style)
 		if a.token {
 			return Verdict{Outcome: Accepted, Via: style} // 1
 		}
-		answers = append(answers, a)
+		v.Refused = v.Refused || a.refused
+		knownRefused = knownRefused || a.refused && style == known
+		if !a.refused && !knownRefused {
+			v.Outcome, v.Hint = Inconclusive, a.hint // 3
+		} else if v.Hint == "" || hints[a.code] != "" && v.Outcome == Rejected { // whose provider knows the client
+			v.Hint = a.hint
+		}
 		if !slices.Contains(whys, a.why) {
 			whys = append(whys, a.why)
 		}
 		if a.status == 0 || a.status == http.StatusTooManyRequests {
 			break
-		}
-	}
-	v := Verdict{Outcome: Rejected, Hint: answers[0].hint} // 2
-	knownRefused := styles[0] == known && answers[0].refused
-	for _, a := range answers {
-		v.Refused = v.Refused || a.refused
-		if !a.refused && !knownRefused {
-			v.Outcome, v.Hint = Inconclusive, a.hint // 3
-		} else if hints[a.code] != "" && v.Outcome == Rejected { // whose provider knows the client
-			v.Hint = a.hint
 		}
 	}
 	host := ""

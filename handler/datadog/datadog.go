@@ -51,12 +51,8 @@ func (m AuthMethod) With(w Write) AuthMethod {
 	m.Name = cmp.Or(w.Name, m.Name)
 	m.AccessTokenURL = cmp.Or(w.AccessTokenURL, m.AccessTokenURL)
 	m.ClientID = cmp.Or(w.ClientID, m.ClientID)
-	if w.Audience != nil {
-		m.Audience = *w.Audience
-	}
-	if w.Scope != nil {
-		m.Scope = *w.Scope
-	}
+	m.Audience = *cmp.Or(w.Audience, &m.Audience)
+	m.Scope = *cmp.Or(w.Scope, &m.Scope)
 	return m
 }
 

@@ -151,10 +151,8 @@ func (p *parser) object(text string, urls endpoint.Rule) {
 	if strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsControl(r) }) {
 		p.fault("name has a character that does not print")
 	}
-	if c.AccessTokenURL != "" {
-		if err := urls.Check(c.AccessTokenURL); err != nil {
-			p.fault("access_token_url %v", err)
-		}
+	if err := urls.Check(c.AccessTokenURL); err != nil && c.AccessTokenURL != "" {
+		p.fault("access_token_url %v", err)
 	}
 	if c.AuthMethodID != "" && !IsUUID(c.AuthMethodID) {
 		p.fault("auth_method_id must be a UUID")

@@ -55,22 +55,19 @@ func (r Record) Fails() bool { return r.State == Waiting || r.State == Failing |
 
 // WithFailure returns r with a failure, told or not. One that is not told leaves the failure that stands.
 func (r Record) WithFailure(code fault.Code, told, lost bool, now time.Time, site string) Record {
-	next := r
-	next.Code, next.Site = code, site
-	switch {
-	case told && lost:
-		next.State = Lost
-	case told:
-		next.State = Failing
-	case r.Fails():
+	if r.Fails() && !told {
 		return r
-	default:
-		next.State = Waiting
 	}
 	if !r.Fails() {
-		next.Since = now.UTC().Truncate(time.Second)
+		r.Since = now.UTC().Truncate(time.Second)
 	}
-	return next
+	r.State, r.Code, r.Site = Waiting, code, site
+	if told && lost {
+		r.State = Lost
+	} else if told {
+		r.State = Failing
+	}
+	return r
 }
 
 // WithFailureOf returns r, a write, with the failure of old, which is not lost any more.

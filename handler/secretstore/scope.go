@@ -26,13 +26,9 @@ const maxName = 512 + len("-AbCdEf")
 // nil otherwise. arnPrefix is how the ARN of every secret of the function's own account and region begins. A name is
 // always one of the function's own account and region.
 func (s Scope) Admit(id, arnPrefix string) error {
-	name := id
-	if strings.HasPrefix(id, "arn:") {
-		rest, ours := strings.CutPrefix(id, arnPrefix)
-		if !ours || arnPrefix == "" {
-			return fault.New(fault.SecretOutOfScope, "the ARN is not of a secret in the function's account and region")
-		}
-		name = rest
+	name, ours := strings.CutPrefix(id, arnPrefix)
+	if strings.HasPrefix(id, "arn:") && (!ours || arnPrefix == "") {
+		return fault.New(fault.SecretOutOfScope, "the ARN is not that of a secret in the function's account and region")
 	}
 	switch {
 	case len(name) > maxName || !secretName.MatchString(name):

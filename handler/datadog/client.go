@@ -67,7 +67,7 @@ func (c *Client) do(ctx context.Context, call call) ([]AuthMethod, error) {
 			methods, failed = call.decode(body)
 		}
 		if failed == nil {
-			secrets := append(held.secrets(), call.secret)
+			secrets := append(slices.Clip(held.secrets), call.secret)
 			for i := range methods {
 				methods[i] = methods[i].Withhold(secrets...)
 			}
@@ -103,7 +103,9 @@ func (c *Client) once(ctx context.Context, call call, credential credential, tim
 		return nil, &Error{Cause: errors.New("the request could not be made")}
 	}
 	req.Header.Set("Accept", "application/json")
-	credential.authorize(req.Header)
+	for name, value := range credential.headers {
+		req.Header.Set(name, value.Reveal())
+	}
 	if call.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -122,7 +124,7 @@ func (c *Client) once(ctx context.Context, call call, credential credential, tim
 	case resp.StatusCode != call.want:
 		said := ""
 		if len(call.body) > 0 { // which secret values the answer to another call may repeat is not known here
-			said = words(body, append(credential.secrets(), call.secret))
+			said = words(body, append(slices.Clip(credential.secrets), call.secret))
 		}
 		return nil, &Error{Status: resp.StatusCode, Reset: reset(resp.Header, time.Now()), Words: said}
 	case err != nil:

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"net/http"
+	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -22,29 +22,19 @@ type Credentials interface {
 
 // credential is what authenticates a call: API and application key, or a token.
 type credential struct {
-	api, app sensitive.Text
-	token    sensitive.Text
-	scheme   string           // of the token: Bearer, or Delegated for what is exchanged for one
-	expires  time.Time        // zero where it is not known to
-	shown    []sensitive.Text // to Datadog, for the token
+	headers map[string]sensitive.Text // name → value
+	secrets []sensitive.Text          // that no answer may repeat: in headers, or shown to Datadog to get them
+	expires time.Time                 // zero where it is not known to
+}
+
+// withToken returns a credential with a token of a scheme of the Authorization header.
+func withToken(scheme string, token sensitive.Text) credential {
+	headers := map[string]sensitive.Text{"Authorization": sensitive.New(scheme + " " + token.Reveal())}
+	return credential{headers: headers, secrets: []sensitive.Text{token}}
 }
 
 func (c credential) equal(o credential) bool {
-	return c.api.Equal(o.api) && c.app.Equal(o.app) && c.token.Equal(o.token)
-}
-
-// secrets are what no answer of Datadog's may repeat.
-func (c credential) secrets() []sensitive.Text {
-	return append([]sensitive.Text{c.api, c.app, c.token}, c.shown...)
-}
-
-func (c credential) authorize(h http.Header) {
-	if c.scheme != "" {
-		h.Set("Authorization", c.scheme+" "+c.token.Reveal())
-		return
-	}
-	h.Set("DD-API-KEY", c.api.Reveal())
-	h.Set("DD-APPLICATION-KEY", c.app.Reveal())
+	return maps.EqualFunc(c.headers, o.headers, sensitive.Text.Equal)
 }
 
 const renewBefore = time.Minute // a credential's end
@@ -94,7 +84,7 @@ func (s Stored) fetch(ctx context.Context, _ *Client) (credential, error) {
 	}
 	if strings.HasPrefix(first.plain, "ddsat_") || first.plain == "" && first.find(tokenNames) != "" {
 		token, err := first.text("access token", tokenNames)
-		return credential{token: token, scheme: "Bearer"}, err
+		return withToken("Bearer", token), err
 	}
 	second := first
 	if s.AppKeySecret != s.APIKeySecret {
@@ -105,7 +95,8 @@ func (s Stored) fetch(ctx context.Context, _ *Client) (credential, error) {
 	}
 	api, apiErr := first.text("API key", apiKeyNames)
 	app, appErr := second.text("application key", appKeyNames)
-	return credential{api: api, app: app}, cmp.Or(err, apiErr, appErr)
+	headers := map[string]sensitive.Text{"DD-API-KEY": api, "DD-APPLICATION-KEY": app}
+	return credential{headers: headers, secrets: []sensitive.Text{api, app}}, cmp.Or(err, apiErr, appErr)
 }
 
 // keySecret is the value of a secret that holds keys or a token: a plain text, or a JSON object.

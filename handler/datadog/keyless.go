@@ -44,9 +44,9 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 		return credential{}, unauthorized("no token for the function's role: its AWS credentials cannot be used")
 	}
 	exchange := call{method: http.MethodPost, path: delegatedPath, body: []byte{}, want: http.StatusOK}
-	body, failed := c.once(ctx, exchange, credential{token: proof, scheme: "Delegated"}, callTimeout)
+	body, failed := c.once(ctx, exchange, withToken("Delegated", proof), callTimeout)
 	if failed != nil && failed.Status == 0 { // a connection that died while the function was frozen
-		body, failed = c.once(ctx, exchange, credential{token: proof, scheme: "Delegated"}, callTimeout)
+		body, failed = c.once(ctx, exchange, withToken("Delegated", proof), callTimeout)
 	}
 	if failed != nil {
 		return credential{}, exchangeFault(ctx, failed)
@@ -64,12 +64,13 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 		return credential{}, fault.New(fault.DatadogUnavailable,
 			"no token for the function's role: Datadog's answer has none")
 	}
-	expires := time.Now().Add(tokenLifetime).Round(0) // by the wall clock, which goes on while the function is frozen
+	got := withToken("Bearer", sensitive.New(*token))
+	got.secrets = append(got.secrets, proof, sensitive.New(role.SessionToken))
+	got.expires = time.Now().Add(tokenLifetime).Round(0) // by the wall clock, which goes on while the function is frozen
 	if unix, err := strconv.ParseInt(strings.Trim(string(answer.Data.Attributes.Expires), `"`), 10, 64); err == nil {
-		expires = time.Unix(unix, 0)
+		got.expires = time.Unix(unix, 0)
 	}
-	shown := []sensitive.Text{proof, sensitive.New(role.SessionToken)}
-	return credential{token: sensitive.New(*token), scheme: "Bearer", expires: expires, shown: shown}, nil
+	return got, nil
 }
 
 // exchangeFault gives e its code. It does not wrap e, since the call that wanted the token was not made.

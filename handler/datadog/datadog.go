@@ -144,19 +144,16 @@ func (w Write) encode() []byte {
 }
 
 type resource struct {
-	ID         string      `json:"id"`
-	Type       string      `json:"type"`
-	Attributes *AuthMethod `json:"attributes"`
+	ID         string     `json:"id"`
+	Type       string     `json:"type"`
+	Attributes AuthMethod `json:"attributes"`
 }
 
 // authMethod is the auth method in r; ok is false where r is not one that can be used.
 func (r resource) authMethod() (m AuthMethod, ok bool) {
-	if r.Type != resourceType || r.Attributes == nil || len(r.ID) != 36 || uuid.Validate(r.ID) != nil {
-		return AuthMethod{}, false
-	}
-	m = *r.Attributes
+	m = r.Attributes
 	m.ID = r.ID
-	return m, m.Name != ""
+	return m, r.Type == resourceType && len(m.ID) == 36 && uuid.Validate(m.ID) == nil && m.Name != ""
 }
 
 // decodeOne reads the answer to a Get, Create or Update. An answer without the auth method that was asked for (any,

@@ -39,8 +39,8 @@ func (c credential) equal(o credential) bool {
 
 const renewBefore = time.Minute // a credential's end
 
-// credential returns the one that is held, fetched anew if it ends within a minute or is still the one that was refused.
-// One that cannot be renewed is used to its end.
+// credential returns the one that is held, fetched anew if it ends within a minute or is the one that was refused. One
+// that cannot be renewed is used to its end.
 func (c *Client) credential(ctx context.Context, refused credential) (credential, error) {
 	select {
 	case c.turn <- struct{}{}:

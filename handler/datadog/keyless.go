@@ -66,7 +66,7 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 	}
 	got := withToken("Bearer", sensitive.New(*token))
 	got.secrets = append(got.secrets, proof, sensitive.New(role.SessionToken))
-	got.expires = time.Now().Add(tokenLifetime).Round(0) // by the wall clock, which goes on while the function is frozen
+	got.expires = time.Now().Add(tokenLifetime).Round(0) // the wall clock goes on while the function is frozen
 	if unix, err := strconv.ParseInt(strings.Trim(string(answer.Data.Attributes.Expires), `"`), 10, 64); err == nil {
 		got.expires = time.Unix(unix, 0)
 	}

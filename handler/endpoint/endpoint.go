@@ -61,7 +61,7 @@ func ParseHosts(list string) (hosts []string, err error) {
 		entry = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(entry), "."))
 		host := strings.TrimPrefix(entry, "*.")
 		if a, err := netip.ParseAddr(host); !a.Is4() && (err == nil || !isName(host)) {
-			return nil, errors.New("must be host names, or *. and a name, separated by commas, without scheme, port or path")
+			return nil, errors.New("must be host names or *.name, separated by commas, without scheme, port or path")
 		}
 		hosts = append(hosts, entry)
 	}

@@ -96,7 +96,7 @@ func TestParseHosts(t *testing.T) {
 			t.Errorf("%q: %v %s", list, err, diff)
 		}
 	}
-	const want = "must be host names, or *. and a name, separated by commas, without scheme, port or path"
+	const want = "must be host names or *.name, separated by commas, without scheme, port or path"
 	for _, entry := range []string{"", " ", ".", "*", "*.", "**.example.com", "*.*.example.com", "a.*.example.com",
 		"*example.com", "idp.*", "https://idp.example.com", "idp.example.com/token", "u@idp.example.com",
 		"idp.example.com:443", "*.example.com:443", "::1", "::ffff:8.8.8.8", "a b", "idp.example.com;x", "a..b",

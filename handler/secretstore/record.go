@@ -35,8 +35,8 @@ const (
 //	site=datadoghq.eu waiting=secret_invalid since=2026-07-02T08:00:00Z
 //
 // With the third an operator brings an auth method under management. Of a write all is there or nothing, except via,
-// and the version of a create or take-over that could not be published. Any record may have a failure, refused, or both.
-// The zero Record is none.
+// and the version of a create or take-over that could not be published. Any record may have a failure, refused, or
+// both. The zero Record is none.
 type Record struct {
 	ID      string     // of the auth method, a UUID
 	Version string     // of the secret, as written: its VersionKey

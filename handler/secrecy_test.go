@@ -182,8 +182,8 @@ func TestNothingThatAWSAnswersIsQuoted(t *testing.T) {
 			t.Run(what+" "+place, func(t *testing.T) {
 				outside, stderr := onAWS(t, standin.Raw(answer))
 				output := &buffer{}
-				store := secretstore.New(outside.Secrets, "us-east-1", "datadoghq.com", "", time.Now)
-				bus := eventbus.New(outside.Bus, "default")
+				store := &secretstore.Store{API: outside.Secrets, Region: "us-east-1", Site: "datadoghq.com", Now: time.Now}
+				bus := &eventbus.Bus{API: outside.Bus, Name: "default"}
 				_, read := store.Current(ctx, secretName)
 				const token = "0f5e4d3c-2b1a-4c9d-8e7f-6a5b4c3d2e1f"
 				put := store.PutPending(ctx, secretName, token, sensitive.New(rotation), sensitive.New(value))

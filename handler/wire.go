@@ -75,11 +75,11 @@ func (w withoutBytes) Write(line []byte) (int, error) {
 
 // New wires the function and begins to fetch Datadog's credentials, so that the first invocation finds them.
 func New(c Config, o Outside) *Handler {
-	store := secretstore.New(o.Secrets, c.Region, c.Site, c.OwnerTagKey, time.Now)
+	store := &secretstore.Store{API: o.Secrets, Region: c.Region, Site: c.Site, OwnerTagKey: c.OwnerTagKey, Now: time.Now}
 	scope := secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
 	client := datadog.New(c.APIURL, o.Datadog, datadogCredentials(c, o, store))
 	syncer := &authsync.Syncer{
-		Secrets: store, AuthMethods: client, Bus: eventbus.New(o.Bus, c.EventBus),
+		Secrets: store, AuthMethods: client, Bus: &eventbus.Bus{API: o.Bus, Name: c.EventBus},
 		Scope: scope, Site: c.Site, NamePrefix: c.NamePrefix, URLs: endpoint.Rule{AllowLoopback: c.AllowLoopback, Hosts: c.TokenHosts}, Now: time.Now,
 	}
 	if c.VerifyCredential {

@@ -49,12 +49,9 @@ type Event struct {
 
 // Bus publishes to one event bus.
 type Bus struct {
-	api  API
-	name string
+	API  API
+	Name string // or ARN
 }
-
-// New makes a bus over the SDK's client; name is a bus's name or ARN.
-func New(api API, name string) *Bus { return &Bus{api, name} }
 
 // Publish puts e on the bus. An entry that EventBridge took the call for but refused, for throttling or a fault of its
 // own, is sent again; any other failure is publish_failed.
@@ -62,13 +59,13 @@ func New(api API, name string) *Bus { return &Bus{api, name} }
 func (b *Bus) Publish(ctx context.Context, e Event) error {
 	in := &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
 		Source: aws.String(Source), DetailType: &e.DetailType, Detail: aws.String(string(e.Detail)),
-		Time: &e.Time, EventBusName: &b.name,
+		Time: &e.Time, EventBusName: &b.Name,
 	}}}
 	if e.Resource != "" {
 		in.Entries[0].Resources = []string{e.Resource}
 	}
 	for attempt := 1; ; attempt++ {
-		out, err := b.api.PutEvents(ctx, in)
+		out, err := b.API.PutEvents(ctx, in)
 		if err != nil {
 			if answer, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(codes, answer.ErrorCode()) {
 				words := fmt.Errorf("%s: %s", answer.ErrorCode(), answer.ErrorMessage())

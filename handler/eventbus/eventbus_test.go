@@ -69,7 +69,7 @@ func TestPublish(t *testing.T) {
 					return tc.answers[min(call, len(tc.answers))-1]
 				}}
 				began := time.Now()
-				err := eventbus.New(server, bus).Publish(ctx, event)
+				err := (&eventbus.Bus{API: server, Name: bus}).Publish(ctx, event)
 				if took := time.Since(began); server.Calls() != tc.calls || took != tc.took {
 					t.Errorf("%d calls in %v; want %d in %v", server.Calls(), took, tc.calls, tc.took)
 				}
@@ -95,7 +95,7 @@ func TestPublishKeepsTheDeadlineInACall(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second+1)
 		defer cancel()
 		began := time.Now()
-		err := eventbus.New(server, bus).Publish(ctx, event)
+		err := (&eventbus.Bus{API: server, Name: bus}).Publish(ctx, event)
 		if !errors.Is(err, context.DeadlineExceeded) || fault.From(err).Code != fault.PublishFailed || time.Since(began) != time.Second+1 || server.Calls() != 1 {
 			t.Errorf("error %v after %v", err, time.Since(began))
 		}

@@ -40,7 +40,7 @@ func (s *Store) Read(ctx context.Context, id string, event Event) (Secret, Value
 		if read.ARN != "" {
 			secret = read
 		}
-		age := s.now().Sub(event.Time)
+		age := s.Now().Sub(event.Time)
 		current := secret.Labelled(Current)
 		named := event.VersionID == "" || event.VersionID == current || age >= eventOld
 		agree := named && current == value.VersionID

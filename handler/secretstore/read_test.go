@@ -80,7 +80,7 @@ func TestRead(t *testing.T) {
 				if tc.age < 0 {
 					event = secretstore.Event{}
 				}
-				_, value, err := secretstore.New(s, "us-east-1", site, "", time.Now).Read(t.Context(), name, event)
+				_, value, err := (&secretstore.Store{API: s, Region: "us-east-1", Site: site, Now: time.Now}).Read(t.Context(), name, event)
 				if tc.code == "" && (err != nil || value.Text.Reveal() != tc.want) {
 					t.Errorf("%q, %v; want %q", value.Text.Reveal(), err, tc.want)
 				}

@@ -43,17 +43,11 @@ type API interface {
 // Its errors are secret_not_found, secret_access_denied (IAM or KMS), bad_request (an id that Secrets Manager does not
 // take), rotation_refused (the version has another value), deadline and secrets_unavailable (all else).
 type Store struct {
-	api         API
-	region      string
-	site        string // Datadog's, of which records count
-	ownerTagKey string
-	now         func() time.Time
-}
-
-// New makes a store over the SDK's client. Records of another site of Datadog's do not count. The tag with ownerTagKey
-// names the owner of a secret; if it is empty, none does.
-func New(api API, region, site, ownerTagKey string, now func() time.Time) *Store {
-	return &Store{api, region, site, ownerTagKey, now}
+	API         API
+	Region      string
+	Site        string // Datadog's; records of another do not count
+	OwnerTagKey string // of the tag that names a secret's owner; empty: none does
+	Now         func() time.Time
 }
 
 // Value is one version of a secret with its value.
@@ -124,7 +118,7 @@ func (s *Store) Version(ctx context.Context, id, versionID string) (Value, error
 }
 
 func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, error) {
-	out, err := s.api.GetSecretValue(ctx, in)
+	out, err := s.API.GetSecretValue(ctx, in)
 	if err != nil {
 		return Value{}, classify(ctx, err)
 	}
@@ -137,7 +131,7 @@ func (s *Store) value(ctx context.Context, in *sm.GetSecretValueInput) (Value, e
 
 // Describe reads all but the value.
 func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
-	out, err := s.api.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
+	out, err := s.API.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &id})
 	if err != nil {
 		return Secret{}, classify(ctx, err)
 	}
@@ -154,7 +148,7 @@ func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secre
 	if token != "" {
 		in.NextToken = &token
 	}
-	out, err := s.api.ListSecrets(ctx, in)
+	out, err := s.API.ListSecrets(ctx, in)
 	if err != nil {
 		return nil, "", classify(ctx, err)
 	}
@@ -168,14 +162,14 @@ func (s *Store) secret(e types.SecretListEntry) Secret {
 	secret := Secret{
 		ARN: aws.ToString(e.ARN), Name: aws.ToString(e.Name), Labels: e.SecretVersionsToStages,
 		LastChanged: aws.ToTime(e.LastChangedDate), Deleted: e.DeletedDate != nil,
-		Replica:         e.PrimaryRegion != nil && *e.PrimaryRegion != s.region,
+		Replica:         e.PrimaryRegion != nil && *e.PrimaryRegion != s.Region,
 		RotationEnabled: aws.ToBool(e.RotationEnabled), RotationLambdaARN: aws.ToString(e.RotationLambdaARN),
 	}
 	for _, tag := range e.Tags {
 		switch value := aws.ToString(tag.Value); aws.ToString(tag.Key) {
 		case RecordTag:
-			secret.Record = ParseRecord(value, s.site, s.now())
-		case s.ownerTagKey: // a key is never empty
+			secret.Record = ParseRecord(value, s.Site, s.Now())
+		case s.OwnerTagKey: // a key is never empty
 			secret.Owner = owner(value)
 		}
 	}
@@ -192,7 +186,7 @@ func owner(value string) string {
 
 // Record writes r on the secret.
 func (s *Store) Record(ctx context.Context, arn string, r Record) error {
-	_, err := s.api.TagResource(ctx, &sm.TagResourceInput{SecretId: &arn,
+	_, err := s.API.TagResource(ctx, &sm.TagResourceInput{SecretId: &arn,
 		Tags: []types.Tag{{Key: aws.String(RecordTag), Value: aws.String(r.String())}}})
 	return classify(ctx, err)
 }
@@ -205,7 +199,7 @@ func (s *Store) PutPending(ctx context.Context, id, token string, rotationToken,
 	if t := rotationToken.Reveal(); t != "" {
 		in.RotationToken = &t
 	}
-	if _, err := s.api.PutSecretValue(ctx, in); err != nil {
+	if _, err := s.API.PutSecretValue(ctx, in); err != nil {
 		return fault.From(classify(ctx, err)).Because(fault.Unanswered(err)) // AWS's own words may quote the value
 	}
 	return nil
@@ -221,7 +215,7 @@ func (s *Store) MoveLabel(ctx context.Context, id, label, from, to string) error
 	if to != "" {
 		in.MoveToVersionId = &to
 	}
-	_, err := s.api.UpdateSecretVersionStage(ctx, in)
+	_, err := s.API.UpdateSecretVersionStage(ctx, in)
 	if err == nil {
 		return nil
 	}

@@ -28,7 +28,7 @@ const name = "datadog/webhooks/payments"
 func setup() (store *secretstore.Store, s *secretstoretest.Server, arn, version string) {
 	s = &secretstoretest.Server{}
 	arn, version = s.Create(name, canary)
-	return secretstore.New(s, "us-east-1", site, "team", func() time.Time { return at }), s, arn, version
+	return &secretstore.Store{API: s, Region: "us-east-1", Site: site, OwnerTagKey: "team", Now: func() time.Time { return at }}, s, arn, version
 }
 
 func codeOf(err error) fault.Code {
@@ -178,7 +178,7 @@ func TestOwner(t *testing.T) {
 			if got, err := store.Describe(context.Background(), name); err != nil || got.Owner != want {
 				t.Errorf("got %q, want %q: %v", got.Owner, want, err)
 			}
-			store = secretstore.New(s, "us-east-1", site, "", time.Now)
+			store = &secretstore.Store{API: s, Region: "us-east-1", Site: site, Now: time.Now}
 			if got, err := store.Describe(context.Background(), name); err != nil || got.Owner != "" {
 				t.Errorf("without a key: %q, %v", got.Owner, err)
 			}

@@ -3,7 +3,6 @@ package datadog
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"maps"
 	"strings"
 	"time"
@@ -70,40 +69,29 @@ type Stored struct {
 	Read func(ctx context.Context, secret string) (sensitive.Text, error)
 }
 
-// Names of the members of a key secret. Those with "admin" are of AWS's managed external secrets for Datadog.
-var (
-	tokenNames  = []string{"access_token", "DD_ACCESS_TOKEN"}
-	apiKeyNames = []string{"api_key", "apiKey", "adminApiKey", "DD_API_KEY", "dd_api_key"}
-	appKeyNames = []string{"app_key", "appKey", "application_key", "adminAppKey", "DD_APP_KEY", "dd_app_key"}
-)
-
 func (s Stored) fetch(ctx context.Context, _ *Client) (credential, error) {
 	first, err := s.open(ctx, s.APIKeySecret)
 	if err != nil {
 		return credential{}, err
 	}
-	if strings.HasPrefix(first.plain, "ddsat_") || first.plain == "" && first.find(tokenNames) != "" {
-		token, err := first.text("access token", tokenNames)
-		return withToken("Bearer", token), err
+	if first.token != "" {
+		return withToken("Bearer", sensitive.New(first.token)), check("access_token", first.token)
 	}
 	second := first
 	if s.AppKeySecret != s.APIKeySecret {
 		second, err = s.open(ctx, s.AppKeySecret)
-	} else if first.plain != "" {
-		return credential{}, unauthorized("one plain key cannot be both of Datadog's keys: " +
+	} else if first.api == first.app {
+		err = unauthorized("one plain key cannot be both of Datadog's keys: " +
 			"make the secret a JSON object with api_key and app_key, or set DdAppKeySecretArn")
 	}
-	api, apiErr := first.text("API key", apiKeyNames)
-	app, appErr := second.text("application key", appKeyNames)
+	api, app := sensitive.New(first.api), sensitive.New(second.app)
 	headers := map[string]sensitive.Text{"DD-API-KEY": api, "DD-APPLICATION-KEY": app}
-	return credential{headers: headers, secrets: []sensitive.Text{api, app}}, cmp.Or(err, apiErr, appErr)
+	return credential{headers: headers, secrets: []sensitive.Text{api, app}},
+		cmp.Or(check("api_key", first.api), err, check("app_key", second.app))
 }
 
-// keySecret is the value of a secret that holds keys or a token: a plain text, or a JSON object.
-type keySecret struct {
-	plain   string
-	members map[string]json.RawMessage
-}
+// keySecret is what one secret holds. A plain key may be either.
+type keySecret struct{ token, api, app string }
 
 func (s Stored) open(ctx context.Context, secret string) (keySecret, error) {
 	value, err := s.Read(ctx, secret)
@@ -114,45 +102,43 @@ func (s Stored) open(ctx context.Context, secret string) (keySecret, error) {
 		return keySecret{}, unauthorized("the secret of Datadog's keys: %s", fault.From(err).Message).Because(err)
 	}
 	text := trim(value.Reveal())
-	if !strings.HasPrefix(text, "{") {
-		return keySecret{plain: text}, nil
+	switch {
+	case strings.HasPrefix(text, "ddsat_"):
+		return keySecret{token: text}, nil
+	case !strings.HasPrefix(text, "{"):
+		return keySecret{api: text, app: text}, nil
 	}
 	members, err := strictjson.Object([]byte(text))
 	if err != nil {
 		return keySecret{}, unauthorized("the secret of Datadog's keys begins like JSON but is wrong: %v", err)
 	}
-	return keySecret{members: members}, nil
-}
-
-// find returns the plain text, or the first member of these names that is a string and not empty.
-func (s keySecret) find(names []string) string {
-	found := s.plain
-	for _, name := range names {
-		member, _ := strictjson.String(s.members[name])
-		found = cmp.Or(found, trim(member))
+	find := func(names ...string) (found string) {
+		for _, name := range names {
+			member, _ := strictjson.String(members[name])
+			found = cmp.Or(found, trim(member))
+		}
+		return found
 	}
-	return found
+	return keySecret{ // names with "admin" are those of AWS's managed external secrets for Datadog
+		token: find("access_token", "DD_ACCESS_TOKEN"),
+		api:   find("api_key", "apiKey", "adminApiKey", "DD_API_KEY", "dd_api_key"),
+		app:   find("app_key", "appKey", "application_key", "adminAppKey", "DD_APP_KEY", "dd_app_key"),
+	}, nil
 }
 
-// text is what find finds. Its error is datadog_unauthorized and tells no value.
-func (s keySecret) text(what string, names []string) (sensitive.Text, error) {
-	switch text := s.find(names); {
+// check returns an error if text, which is called name in a key secret, cannot be sent. It tells no value.
+func check(name, text string) error {
+	switch {
 	case text == "":
-		spellings := strings.Join(names, ", ")
-		return sensitive.Text{}, unauthorized("the secret of Datadog's %s holds none under any of %s", what, spellings)
-	case !fitsHeader(text):
-		return sensitive.Text{}, unauthorized("the secret of Datadog's %s holds characters that none has", what)
-	default:
-		return sensitive.New(text), nil
+		return unauthorized("the secret of Datadog's keys holds no %s, in any spelling", name)
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return unauthorized("the %s in the secret of Datadog's keys has characters that none has", name)
 	}
+	return nil
 }
 
 func unauthorized(format string, args ...any) *fault.Error {
 	return fault.New(fault.DatadogUnauthorized, format, args...)
-}
-
-func fitsHeader(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // trim takes off the white space and the byte order marks that editors leave around a value.

@@ -60,7 +60,7 @@ func (k Keyless) fetch(ctx context.Context, c *Client) (credential, error) {
 		} `json:"data"`
 	}
 	token := &answer.Data.Attributes.AccessToken
-	if json.Unmarshal(body, &answer) != nil || *token == "" || !fitsHeader(*token) {
+	if json.Unmarshal(body, &answer) != nil || check("access_token", *token) != nil {
 		return credential{}, fault.New(fault.DatadogUnavailable,
 			"no token for the function's role: Datadog's answer has none")
 	}

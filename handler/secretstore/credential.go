@@ -91,12 +91,6 @@ var (
 	unusual   = regexp.MustCompile(`[^A-Za-z_. -]`)
 )
 
-// camelCase spells the fields whose names differ in it.
-var camelCase = map[string]string{
-	"clientId": "client_id", "clientSecret": "client_secret",
-	"accessTokenUrl": "access_token_url", "authMethodId": "auth_method_id",
-}
-
 // parser collects what a value states, and what is wrong with it.
 type parser struct {
 	members    map[string]json.RawMessage // by Datadog's name
@@ -126,9 +120,9 @@ func (p *parser) object(text string, urls endpoint.Rule) {
 		p.fault("the secret's value begins like JSON but is wrong: %v", err)
 		return
 	}
-	for _, other := range slices.Sorted(maps.Keys(camelCase)) {
-		name := camelCase[other]
-		if raw, stated := p.members[other]; stated {
+	for _, camelCase := range []string{"accessTokenUrl", "authMethodId", "clientId", "clientSecret"} {
+		name := known[strings.ToLower(camelCase)]
+		if raw, stated := p.members[camelCase]; stated {
 			if p.members[name] != nil {
 				p.fault("%s stands in two spellings", name)
 			}

@@ -231,6 +231,31 @@ func TestStoreWrites(t *testing.T) {
 	}
 }
 
+// putter notes the rotation token of the last PutSecretValue; nil: it had none.
+type putter struct {
+	*secretstoretest.Server
+	token *string
+}
+
+func (p *putter) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, _ ...func(*sm.Options)) (
+	*sm.PutSecretValueOutput, error) {
+	p.token = in.RotationToken
+	return p.Server.PutSecretValue(ctx, in)
+}
+
+func TestRotationTokenIsPassedOn(t *testing.T) {
+	store, s, _, _ := setup()
+	p := &putter{Server: s}
+	store.API = p
+	token := s.StartRotation(name, "arn:aws:lambda:us-east-1:123456789012:function:sync")
+	for _, want := range []*string{nil, aws.String("rotation-token")} {
+		err := store.PutPending(context.Background(), name, token, sensitive.New(aws.ToString(want)), sensitive.New("next"))
+		if diff := cmp.Diff(want, p.token); diff != "" || err != nil {
+			t.Errorf("error %v; rotation token (-want +got):\n%s", err, diff)
+		}
+	}
+}
+
 func TestStoreClassifiesErrors(t *testing.T) {
 	text := aws.String(canary)
 	for what, tc := range map[string]struct {

@@ -3,7 +3,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"log"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -12,22 +12,13 @@ import (
 )
 
 func main() {
-	h, err := build(context.Background())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	lambda.Start(h.Handle)
-}
-
-func build(ctx context.Context) (*handler.Handler, error) {
 	c, err := handler.ReadConfig(os.Getenv)
 	if err != nil {
-		return nil, err
+		log.Fatal(err)
 	}
-	outside, err := handler.OnAWS(ctx, c, os.Stdout)
+	outside, err := handler.OnAWS(context.Background(), c, os.Stdout)
 	if err != nil {
-		return nil, err
+		log.Fatal(err)
 	}
-	return handler.New(c, outside), nil
+	lambda.Start(handler.New(c, outside).Handle)
 }

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -36,15 +37,11 @@ type Config struct {
 var sites = []string{"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "ap1.datadoghq.com", "ap2.datadoghq.com",
 	"uk1.datadoghq.com", "datadoghq.eu", "ddog-gov.com", "us2.ddog-gov.com"}
 
-var (
-	secretARN  = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}$`)
-	orgUUID    = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-	tagKey     = regexp.MustCompile(`^[A-Za-z0-9 _.:/=+@-]*$`)
-	otherAWS   = regexp.MustCompile(`^(cn|us-gov|us-iso[a-z]*|eu-isoe|eusc)-`) // regions outside the partition aws
-	prefix     = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]+/$`)
-	namePrefix = regexp.MustCompile(`^[A-Za-z0-9/_+=.@ :-]*$`)
-	bus        = regexp.MustCompile(`^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?([A-Za-z0-9/._-]+)$`)
-)
+var levels = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+// otherAWS matches the regions outside the partition aws.
+var otherAWS = regexp.MustCompile(`^(cn|us-gov|us-iso[a-z]*|eu-isoe|eusc)-`)
 
 // ReadConfig reads the configuration with getenv. Its error names every fault at once, by template parameter.
 func ReadConfig(getenv func(string) string) (Config, error) {
@@ -75,30 +72,28 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 		ok := endpoint.Check(c.APIURL, c.AllowLoopback) == nil && !strings.Contains(c.APIURL, "?")
 		must(ok, "DdApiUrl", "must be https to a host that is not loopback, without userinfo, query or fragment")
 	}
-	keySecret := func(parameter, arn string) {
-		match := secretARN.FindStringSubmatch(arn)
-		must(match != nil, parameter, "must be the complete ARN of a secret, or empty")
-		must(match == nil || match[1] == c.Region, parameter, "must be a secret of the function's region, "+c.Region)
-	}
 	keyless := c.OrgUUID != ""
 	must(keyless != (c.APIKeySecretARN != ""), "DdApiKeySecretArn", "or DdOrgUuid must be given, and only one of them")
-	if c.APIKeySecretARN != "" {
-		keySecret("DdApiKeySecretArn", c.APIKeySecretARN)
+	must(!keyless || c.AppKeySecretARN == "", "DdAppKeySecretArn", "must be empty where DdOrgUuid is given")
+	must(!keyless || !otherAWS.MatchString(c.Region), "DdOrgUuid",
+		"must be empty in "+c.Region+": keyless is for the partition aws")
+	keySecret := `^(arn:[a-z-]+:secretsmanager:` + c.Region + `:\d{12}:secret:[\w/+=.@!-]+-[A-Za-z0-9]{6})?$`
+	for _, rule := range []struct {
+		parameter, value, pattern string
+		longest                   int // not in the pattern, which would take longer to compile
+	}{
+		{"DdApiKeySecretArn", c.APIKeySecretARN, keySecret, 2048},
+		{"DdAppKeySecretArn", c.AppKeySecretARN, keySecret, 2048},
+		{"DdOrgUuid", c.OrgUUID, `^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$`, 36},
+		{"OwnerTagKey", c.OwnerTagKey, `^[\w .:/=+@-]*$`, 128},
+		{"SecretNamePrefix", c.Prefix, `^[\w/+=.@-]+/$`, 512},
+		{"EventBusName", c.EventBus, `^(arn:[a-z-]+:events:[a-z0-9-]+:\d{12}:event-bus/)?[\w/.-]+$`, 320},
+		{"AuthMethodNamePrefix", c.NamePrefix, `^[\w/+=.@ :-]*$`, 64},
+	} {
+		ok := regexp.MustCompile(rule.pattern).MatchString(rule.value) && len(rule.value) <= rule.longest
+		must(ok, rule.parameter, fmt.Sprintf("must match %s, in at most %d characters", rule.pattern, rule.longest))
 	}
-	if c.AppKeySecretARN == "" {
-		c.AppKeySecretARN = c.APIKeySecretARN
-	} else {
-		keySecret("DdAppKeySecretArn", c.AppKeySecretARN)
-		must(!keyless, "DdAppKeySecretArn", "must be empty where DdOrgUuid is given")
-	}
-	must(!keyless || orgUUID.MatchString(c.OrgUUID), "DdOrgUuid", "must be a UUID, or empty")
-	must(!keyless || !otherAWS.MatchString(c.Region), "DdOrgUuid", "must be empty in "+c.Region+": keyless is for the partition aws")
-	must(tagKey.MatchString(c.OwnerTagKey) && len(c.OwnerTagKey) <= 128, "OwnerTagKey", "must be the key of a tag, or empty")
-	must(prefix.MatchString(c.Prefix), "SecretNamePrefix", "must match "+prefix.String())
-	busName := bus.FindStringSubmatch(c.EventBus) // lengths are no part of the expressions: they would take init 0.4 ms
-	must(busName != nil && len(busName[2]) <= 256, "EventBusName", "must be the name or the ARN of an event bus")
-	must(namePrefix.MatchString(c.NamePrefix) && len(c.NamePrefix) <= 64, "AuthMethodNamePrefix",
-		"must match "+namePrefix.String()+" and have at most 64 characters")
+	c.AppKeySecretARN = cmp.Or(c.AppKeySecretARN, c.APIKeySecretARN)
 	hours, err := strconv.Atoi(getenv("REFRESH_HOURS"))
 	must(err == nil && hours >= 1 && hours <= 168, "RefreshHours", "must be a number from 1 to 168")
 	c.Refresh = time.Duration(hours) * time.Hour
@@ -108,9 +103,9 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	hosts, err := endpoint.ParseHosts(getenv("ALLOWED_TOKEN_HOSTS"))
 	must(err == nil, "AllowedTokenHosts", fmt.Sprint(err))
 	c.TokenHosts = hosts
-	level := getenv("LOG_LEVEL")
-	known := slices.Contains([]string{"debug", "info", "warn", "error"}, level) && c.LogLevel.UnmarshalText([]byte(level)) == nil
+	level, known := levels[getenv("LOG_LEVEL")]
 	must(known, "LogLevel", "must be debug, info, warn or error")
+	c.LogLevel = level
 	if len(faults) > 0 {
 		return Config{}, fmt.Errorf("configuration: %s", strings.Join(faults, "; "))
 	}

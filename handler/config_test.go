@@ -74,7 +74,7 @@ func TestConfigValues(t *testing.T) {
 			[]string{"datadog/keys", appKeyARN[:len(appKeyARN)-7], " ", strings.Replace(keyARN, "eu-central-1", "eu-west-1", 1)}},
 		"OwnerTagKey":          {"OWNER_TAG_KEY", []string{"", "team", "aws:cloudformation:stack-name", "cost centre"}, []string{"a\n", "é", "<", strings.Repeat("a", 129)}},
 		"SecretNamePrefix":     {"SECRET_NAME_PREFIX", []string{"datadog/webhooks/", "a/", "A-z_0+=.@/x/"}, []string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "a?/", "${aws:x}/"}},
-		"EventBusName":         {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257)}},
+		"EventBusName":         {"EVENT_BUS_NAME", []string{"default", "my.bus_1-x/y", "arn:aws:events:eu-central-1:123456789012:event-bus/default"}, []string{"", "a b", "arn:aws:sns:eu-central-1:123456789012:x", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 321)}},
 		"AuthMethodNamePrefix": {"AUTH_METHOD_NAME_PREFIX", []string{"", "prod-", "account 1: "}, []string{"a\n", "<b>", strings.Repeat("a", 65)}},
 		"RefreshHours":         {"REFRESH_HOURS", []string{"1", "24", "168"}, []string{"", "0", "169", "-1", "1.5", "24h"}},
 		"VerifyCredential":     {"VERIFY_CREDENTIAL", []string{"true", "false"}, []string{"", "True", "1", "yes", "off", " true"}},

@@ -1,5 +1,5 @@
-// Package handler is the Lambda function: it decodes each payload, does the work, and encodes the result. No package below
-// it knows a payload.
+// Package handler is the Lambda function: it decodes each payload, does the work, and encodes the result. No package
+// below it knows a payload.
 package handler
 
 import (
@@ -17,18 +17,14 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/fleet"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // Handler serves every trigger. It is safe for concurrent use.
 type Handler struct {
-	syncer  *authsync.Syncer
-	fleet   *fleet.Fleet
-	secrets *secretstore.Store
-	scope   secretstore.Scope
-	log     *slog.Logger
-	meter   meter
-	now     func() time.Time
+	syncer *authsync.Syncer
+	fleet  *fleet.Fleet
+	log    *slog.Logger
+	meter  meter
 }
 
 // answerReserve is kept back before the deadline for the answer, its line in the log, and the metrics.
@@ -36,8 +32,8 @@ const answerReserve = time.Second
 
 // Handle serves one payload. How a failure ends depends on who can act on it:
 //
-//   - an EventBridge event, which nobody waits for: an error, so that Lambda tries again and then hands the event to the
-//     failure queue, only while that may help (see Result.Retry) and where a result could not be published. Every
+//   - an EventBridge event, which nobody waits for: an error, so that Lambda tries again and then hands the event to
+//     the failure queue, only while that may help (see Result.Retry) and where a result could not be published. Every
 //     reconcile tries the rest again;
 //   - a rotation step or a direct call: every failure is an error, whose text begins with its code;
 //   - a reconcile: every failure is in its answer;
@@ -63,7 +59,6 @@ func (h *Handler) Handle(ctx context.Context, payload json.RawMessage) (any, err
 	case reconcile:
 		return h.reconcile(ctx, from.request(t.request)), nil
 	case status:
-		t.request.ARNPrefix = from.arnPrefix
 		return h.status(ctx, t.request, from)
 	case httpRequest:
 		return h.serve(ctx, t, from), nil
@@ -98,7 +93,9 @@ func (h *Handler) direct(ctx context.Context, r authsync.Request) (any, error) {
 
 func (h *Handler) reconcile(ctx context.Context, r authsync.Request) fleet.Reconciliation {
 	answer := h.fleet.Reconcile(ctx, r, func(res report.Result) { h.note(ctx, res) })
+	what := "dry run"
 	if !answer.DryRun {
+		what = "reconcile"
 		h.meter.reconcile(answer)
 	}
 	level := slog.LevelInfo
@@ -107,15 +104,12 @@ func (h *Handler) reconcile(ctx context.Context, r authsync.Request) fleet.Recon
 	}
 	line := answer
 	line.Failures, line.Plans, line.Unmanaged = nil, nil, nil // the first two have lines of their own
-	what := "reconcile"
-	if answer.DryRun {
-		what = "dry run"
-	}
 	h.log.Log(ctx, level, what, "answer", line)
 	return answer
 }
 
 func (h *Handler) status(ctx context.Context, r fleet.StatusRequest, from caller) (any, error) {
+	r.ARNPrefix = from.arnPrefix
 	answer, err := h.fleet.Status(ctx, r)
 	if err != nil {
 		return nil, h.failed(ctx, "status", err, from.requestID)
@@ -157,9 +151,10 @@ func (h *Handler) note(ctx context.Context, res report.Result, also ...any) {
 	add(res.Repaired, "repaired", true)
 	add(res.Error != nil, "error", res.Error)
 	level := slog.LevelInfo
+	ofEvent := res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"
 	switch {
 	case res.Error == nil:
-	case res.Error.Code == fault.SecretOutOfScope && (res.Trigger.Type == "label" || res.Trigger.Type == "cloudtrail"): // not ours
+	case ofEvent && res.Error.Code == fault.SecretOutOfScope: // not ours
 		level = slog.LevelDebug
 	case res.Retry:
 		level = slog.LevelWarn

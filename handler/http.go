@@ -138,15 +138,19 @@ func identifies(authorizer map[string]any) bool {
 
 func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpResponse {
 	came := r.came
-	if now := h.now(); came.After(now) || came.Before(now.Add(-httpTimeout)) {
+	if now := time.Now(); came.After(now) || came.Before(now.Add(-httpTimeout)) {
 		came = now // not credible
 	}
 	ctx, cancel := context.WithDeadline(ctx, came.Add(httpTimeout))
 	defer cancel()
-	if err := r.admit(); err != nil {
-		return h.refuse(ctx, err, r, from)
-	}
-	if r.path == "/sync" {
+	switch {
+	case !r.authenticated:
+		return h.refuse(ctx, fault.New(fault.Forbidden, "API Gateway did not authenticate the request"), r, from)
+	case allowed[r.path] == "":
+		return h.refuse(ctx, fault.New(fault.NotFound, "no such path"), r, from)
+	case allowed[r.path] != r.method:
+		return h.refuse(ctx, fault.New(fault.MethodNotAllowed, "the path takes only %s", allowed[r.path]), r, from)
+	case r.path == "/sync":
 		return h.serveSync(ctx, r, from)
 	}
 	return h.serveStatus(ctx, r, from)
@@ -154,19 +158,6 @@ func (h *Handler) serve(ctx context.Context, r httpRequest, from caller) httpRes
 
 // allowed is the one method of each path.
 var allowed = map[string]string{"/sync": http.MethodPost, "/status": http.MethodGet}
-
-// admit refuses requests before their content is looked at.
-func (r httpRequest) admit() *fault.Error {
-	switch {
-	case !r.authenticated:
-		return fault.New(fault.Forbidden, "API Gateway did not authenticate the request")
-	case allowed[r.path] == "":
-		return fault.New(fault.NotFound, "no such path")
-	case allowed[r.path] != r.method:
-		return fault.New(fault.MethodNotAllowed, "the path takes only %s", allowed[r.path])
-	}
-	return nil
-}
 
 func (h *Handler) serveSync(ctx context.Context, r httpRequest, from caller) httpResponse {
 	request, err := r.syncRequest()
@@ -177,7 +168,7 @@ func (h *Handler) serveSync(ctx context.Context, r httpRequest, from caller) htt
 	switch {
 	case res.Error == nil:
 		return respond(http.StatusOK, "application/json", res)
-	case res.Secret == (report.SecretRef{}):
+	case res.Secret == report.SecretRef{}:
 		return problemOf(res.Error, r, from, nil)
 	}
 	return problemOf(res.Error, r, from, &res)
@@ -239,25 +230,15 @@ func (r httpRequest) syncRequest() (authsync.Request, *fault.Error) {
 }
 
 // syncRequest reads secretId and dryRun, and refuses any other member.
-func syncRequest(members map[string]json.RawMessage) (r authsync.Request, refused *fault.Error) {
-	var faults []string
-	for name := range members {
-		if name != "secretId" && name != "dryRun" {
-			faults = append(faults, "only secretId and dryRun are known")
-			break
-		}
+func syncRequest(members map[string]json.RawMessage) (authsync.Request, *fault.Error) {
+	secretID, _ := strictjson.String(members["secretId"])
+	dryRun, isBoolean := boolean(members["dryRun"])
+	delete(members, "secretId")
+	if delete(members, "dryRun"); secretID == "" || !isBoolean || len(members) > 0 {
+		return authsync.Request{}, fault.New(fault.BadRequest,
+			"a sync takes only secretId, the name or the ARN of a secret, and dryRun, true or false")
 	}
-	var ok bool
-	if r.SecretID, ok = strictjson.String(members["secretId"]); !ok || r.SecretID == "" {
-		faults = append(faults, "secretId must be the name or the ARN of a secret")
-	}
-	if r.DryRun, ok = boolean(members["dryRun"]); !ok {
-		faults = append(faults, "dryRun must be true or false")
-	}
-	if len(faults) > 0 {
-		return r, fault.New(fault.BadRequest, "%s", strings.Join(faults, "; "))
-	}
-	return r, nil
+	return authsync.Request{SecretID: secretID, DryRun: dryRun}, nil
 }
 
 // boolean is false where raw is absent.

@@ -18,8 +18,7 @@ type Metric struct {
 	Means      string `json:"-"`
 }
 
-// Metrics are all there are; the template's alarms and dashboard are held to them, and the table in the documents is made
-// from them.
+// Metrics are all there are. The template's alarms and dashboard are held to them; the documents' table is made of them.
 var Metrics = []Metric{
 	{"SyncCreated", "Count", "an auth method was created"},
 	{"SyncUpdated", "Count", "an auth method was updated"},
@@ -27,12 +26,15 @@ var Metrics = []Metric{
 	{"SyncSettled", "Count", "a secret was settled"},
 	{"SyncFailed", "Count", "a failure was published"},
 	{"RecordFailed", "Count", "a record could not be written"},
-	{"Repaired", "Count", "a reconcile repaired a rotation whose event did not come, or an auth method that somebody else changed"},
-	{"AlertGap", "Seconds", "from the time of a label event to Datadog's 2xx, of the first write of each version after a secret's first"},
+	{"Repaired", "Count",
+		"a reconcile repaired a rotation whose event did not come, or an auth method that somebody else changed"},
+	{"AlertGap", "Seconds",
+		"from the time of a label event to Datadog's 2xx, of the first write of each version after a secret's first"},
 	{"SyncDuration", "Milliseconds", "of each sync that one of the counts above counts, or AtRisk"},
 	{"Secrets", "Count", "secrets in scope; this and the next four as each reconcile leaves them"},
 	{"Failing", "Count", "of these, those with a failure that was published or could not be recorded"},
-	{"AtRisk", "Count", "of these, those whose held credential was rejected: alerts are being lost; also 1 at once, when any other sync finds that"},
+	{"AtRisk", "Count", "of these, those whose held credential was rejected: alerts are being lost; also 1 at once, " +
+		"when any other sync finds that"},
 	{"Unverified", "Count", "of these, those that no token endpoint gave a verdict on"},
 	{"LeftOver", "Count", "secrets out of sync that the next reconcile has to sync"},
 	{"ReconcileDone", "Count", "a reconcile ended without an error of its own"},
@@ -46,7 +48,6 @@ var outcomeMetric = map[report.Outcome]string{report.Created: "SyncCreated", rep
 type meter struct {
 	out          io.Writer
 	functionName string
-	now          func() time.Time
 }
 
 func (m meter) sync(res report.Result) {
@@ -61,8 +62,7 @@ func (m meter) sync(res report.Result) {
 	count(res.Outcome == report.Failed && res.Told, "SyncFailed")
 	count(res.RecordFailed, "RecordFailed")
 	count(res.Repaired, "Repaired")
-	lost := res.Losing()
-	count(lost && res.Trigger.Type != report.TriggerReconcile, "AtRisk")
+	count(res.Losing() && res.Trigger.Type != report.TriggerReconcile, "AtRisk")
 	if len(values) > 0 {
 		values["SyncDuration"] = float64(res.DurationMs)
 	}
@@ -96,7 +96,7 @@ func (m meter) emit(values map[string]float64) {
 			line[metric.Name] = value
 		}
 	}
-	line["_aws"] = map[string]any{"Timestamp": m.now().UnixMilli(), "CloudWatchMetrics": []any{map[string]any{
+	line["_aws"] = map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": []any{map[string]any{
 		"Namespace": MetricNamespace, "Dimensions": [][]string{{"FunctionName"}}, "Metrics": definitions}}}
 	text, err := json.Marshal(line)
 	if err != nil {

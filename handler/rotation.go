@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
@@ -48,10 +47,10 @@ func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error
 // rotateStep goes by the labels of the token's own version, since for a moment a label can be on two versions. Each
 // step may be repeated, and may come without the one before it.
 func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) error {
-	if err := h.scope.Admit(r.secretID, from.arnPrefix); err != nil {
+	if err := h.syncer.Scope.Admit(r.secretID, from.arnPrefix); err != nil {
 		return err
 	}
-	secret, err := h.secrets.Describe(ctx, r.secretID)
+	secret, err := h.syncer.Secrets.Describe(ctx, r.secretID)
 	if err != nil {
 		return err
 	}
@@ -74,18 +73,14 @@ func (h *Handler) rotateStep(ctx context.Context, r rotationStep, from caller) e
 	case "setSecret":
 		return nil // whoever staged the credential made it known to the identity provider
 	case "testSecret":
-		err := h.testPending(ctx, r, secret, from)
-		if errors.Is(err, errNoValue) {
-			return nil // RotateSecret with RotateImmediately=false tests a version without a value
-		}
-		return err
+		return h.testPending(ctx, r, secret, from)
 	case "finishSecret":
 		// Again: testSecret may have been left out, or may not have seen the value yet.
 		if err := h.testPending(ctx, r, secret, from); err != nil {
 			return err
 		}
 		current := secret.Labelled(secretstore.Current)
-		return h.secrets.MoveLabel(ctx, r.secretID, secretstore.Current, current, r.token) // the label event pushes
+		return h.syncer.Secrets.MoveLabel(ctx, r.secretID, secretstore.Current, current, r.token) // the label event pushes
 	}
 	return fault.New(fault.RotationRefused, "the step is none of createSecret, setSecret, testSecret, finishSecret")
 }
@@ -99,19 +94,25 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		if !slices.Contains(labels, next) {
 			continue
 		}
-		value, err := h.secrets.Version(ctx, r.secretID, id)
+		value, err := h.syncer.Secrets.Version(ctx, r.secretID, id)
 		if err != nil {
 			return err
 		}
 		staged = append(staged, value)
 	}
-	pending, err := h.secrets.Version(ctx, r.secretID, r.token)
+	pending, err := h.syncer.Secrets.Version(ctx, r.secretID, r.token)
 	if fault.Is(err, fault.SecretNotFound) {
-		if len(staged) != 1 {
-			return notOneStaged(len(staged), secret.Name)
+		switch len(staged) {
+		case 0:
+			return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value "+
+				"--secret-id %s --version-stages %s --secret-string file://credential.json, then "+
+				"aws secretsmanager rotate-secret --secret-id %[1]s", secret.Name, next)
+		case 1:
+		default:
+			return fault.New(fault.RotationRefused, "%d versions are labelled %s: take it off all but one", len(staged), next)
 		}
 		pending = staged[0]
-		err = h.secrets.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
+		err = h.syncer.Secrets.PutPending(ctx, r.secretID, r.token, r.rotationToken, pending.Text)
 	}
 	if err != nil {
 		return err
@@ -120,31 +121,23 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		if !value.Text.Equal(pending.Text) {
 			continue
 		}
-		if err := h.secrets.MoveLabel(ctx, r.secretID, next, value.VersionID, ""); err != nil {
+		if err := h.syncer.Secrets.MoveLabel(ctx, r.secretID, next, value.VersionID, ""); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func notOneStaged(n int, name string) error {
-	if n > 1 {
-		return fault.New(fault.RotationRefused, "%d versions are labelled %s: take it off all but one", n, next)
-	}
-	return fault.New(fault.RotationRefused, "nothing is staged: run aws secretsmanager put-secret-value --secret-id %s"+
-		" --version-stages %s --secret-string file://credential.json, then aws secretsmanager rotate-secret --secret-id %s",
-		name, next, name)
-}
-
-var errNoValue = fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
-
-// testPending returns nil if the token endpoint accepts the pending credential, and errNoValue if there is none.
+// testPending returns nil if the token endpoint accepts the pending credential. RotateSecret with RotateImmediately=false
+// has a version without a value tested, which passes; it cannot be finished.
 func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret, from caller) error {
-	value, err := h.secrets.Version(ctx, r.secretID, r.token)
-	if fault.Is(err, fault.SecretNotFound) {
-		return errNoValue
-	}
-	if err != nil {
+	value, err := h.syncer.Secrets.Version(ctx, r.secretID, r.token)
+	switch {
+	case fault.Is(err, fault.SecretNotFound) && r.step == "testSecret":
+		return nil
+	case fault.Is(err, fault.SecretNotFound):
+		return fault.New(fault.RotationRefused, "the token's version has no value: createSecret comes first")
+	case err != nil:
 		return err
 	}
 	return h.syncer.Verify(ctx, secret, value, from.arnPrefix)

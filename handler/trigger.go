@@ -54,16 +54,14 @@ func recognise(payload []byte) any {
 
 func recogniseEvent(payload []byte) any {
 	var e events.EventBridgeEvent
-	if json.Unmarshal(payload, &e) != nil {
+	switch {
+	case json.Unmarshal(payload, &e) != nil:
 		return unknown{"the EventBridge event is malformed"}
-	}
-	if e.Source != "aws.secretsmanager" {
+	case e.Source != "aws.secretsmanager":
 		return unknown{"the EventBridge event is not from Secrets Manager"}
-	}
-	switch e.DetailType {
-	case "Secret Label Updated":
+	case e.DetailType == "Secret Label Updated":
 		return recogniseLabel(e)
-	case "AWS Service Event via CloudTrail", "AWS API Call via CloudTrail":
+	case e.DetailType == "AWS Service Event via CloudTrail", e.DetailType == "AWS API Call via CloudTrail":
 		return recogniseCloudTrail(e)
 	}
 	return unknown{"the EventBridge event has an unknown detail-type"}

@@ -61,8 +61,8 @@ func OnAWS(ctx context.Context, c Config, out io.Writer) (Outside, error) {
 	}, nil
 }
 
-// withoutBytes is the standard logger's output without the bytes that net/http quotes there when a server sends some that
-// nobody asked for. They may be a late answer with a secret value.
+// withoutBytes is the standard logger's output without the bytes that net/http quotes there when a server sends some
+// that nobody asked for. They may be a late answer with a secret value.
 type withoutBytes struct{ io.Writer }
 
 func (w withoutBytes) Write(line []byte) (int, error) {
@@ -76,11 +76,12 @@ func (w withoutBytes) Write(line []byte) (int, error) {
 // New wires the function and begins to fetch Datadog's credentials, so that the first invocation finds them.
 func New(c Config, o Outside) *Handler {
 	store := &secretstore.Store{API: o.Secrets, Region: c.Region, Site: c.Site, OwnerTagKey: c.OwnerTagKey, Now: time.Now}
-	scope := secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}}
 	client := datadog.New(c.APIURL, o.Datadog, datadogCredentials(c, o, store))
 	syncer := &authsync.Syncer{
 		Secrets: store, AuthMethods: client, Bus: &eventbus.Bus{API: o.Bus, Name: c.EventBus},
-		Scope: scope, Site: c.Site, NamePrefix: c.NamePrefix, URLs: endpoint.Rule{AllowLoopback: c.AllowLoopback, Hosts: c.TokenHosts}, Now: time.Now,
+		Scope: secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}},
+		URLs:  endpoint.Rule{AllowLoopback: c.AllowLoopback, Hosts: c.TokenHosts},
+		Site:  c.Site, NamePrefix: c.NamePrefix, Now: time.Now,
 	}
 	if c.VerifyCredential {
 		syncer.Checker = tokencheck.New(o.Tokens)
@@ -94,8 +95,7 @@ func New(c Config, o Outside) *Handler {
 	listing.MaxAge = 10 * time.Second // so that polling cannot use up the organisation's rate limit
 	return &Handler{
 		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Refresh: c.Refresh, Listing: listing},
-		secrets: store, scope: scope, now: time.Now,
-		meter: meter{out: o.Log, functionName: c.FunctionName, now: time.Now},
+		meter: meter{o.Log, c.FunctionName},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}
 }

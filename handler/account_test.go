@@ -1,51 +1,36 @@
 package handler_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/secretstore/secretstoretest"
 )
 
 // account is what surrounds the function in AWS: events, a schedule, metrics, alarms.
 type account struct {
 	*world
-	first        string // the value of secretName before the loss
-	loss         time.Time
-	delay        time.Duration // of events
-	stopped      bool          // Lambda runs nothing
-	schedule     string
-	subscription string
-	rules        string // the state of those that start the function
-	noticeRule   string
-	alarmActions bool
-	busName      string
+	first   string // the value of secretName before the loss
+	loss    time.Time
+	delay   time.Duration     // of events
+	stopped bool              // Lambda runs nothing
+	stack   map[string]string // the state of what check_stack looks at
 
 	mu     sync.Mutex
-	points []point
-}
-
-// point is a value of a metric.
-type point struct {
-	metric string
-	at     time.Time
-	value  float64
+	others []point // values of other services' metrics
 }
 
 func newAccount(w *world) *account {
-	a := &account{world: w, loss: time.Now(), schedule: "ENABLED", subscription: "arn",
-		rules: "ENABLED", noticeRule: "ENABLED", alarmActions: true, busName: "default"}
+	a := &account{world: w, stack: map[string]string{"SCHEDULE": "ENABLED", "SUBSCRIPTION": "arn",
+		"RULES": "ENABLED", "NOTICE_RULE": "ENABLED", "ACTIONS": "true", "BUS": "default"}}
 	w.secrets.OnLabel = func(e secretstoretest.Event) {
 		go func() {
 			time.Sleep(a.delay)
@@ -63,46 +48,33 @@ func (a *account) settleTwo() {
 	a.runFor(2 * schedulePeriod)
 }
 
-// reconciles reports whether the stack is to reconcile, by its parameters.
-func (a *account) reconciles() bool { return a.schedule != "DISABLED" && a.schedule != "none" }
-
-func (a *account) lossIsNow() { a.loss = time.Now() }
-
-func (a *account) rotate() { a.secrets.Put(secretName, a.value("second")) }
-
-func (a *account) edit(edit func(m *datadogtest.AuthMethod)) {
-	m, _ := a.datadog.Get(a.record(secretName)["id"])
-	edit(&m)
-	a.datadog.Put(m)
-}
-
 // deliver invokes the function as Lambda does for an event: again after one and two minutes. Then the event goes to the
 // failure queue.
 func (a *account) deliver(event string) {
 	for _, wait := range []time.Duration{0, time.Minute, 2 * time.Minute} {
 		time.Sleep(wait)
 		if a.stopped {
-			a.put("Throttles")
+			a.count("Throttles")
 			return
 		}
 		if _, err := a.invoke(event); err == nil {
 			return
 		}
 	}
-	a.put("NumberOfMessagesSent")
+	a.count("NumberOfMessagesSent")
 }
 
-func (a *account) put(metric string) {
+func (a *account) count(metric string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.points = append(a.points, point{metric, time.Now(), 1})
+	a.others = append(a.others, point{metric, time.Now(), 1})
 }
 
 // runFor lets d pass, with a reconcile at each end of a schedule's period.
 func (a *account) runFor(d time.Duration) {
 	for ; d > 0; d -= schedulePeriod {
 		time.Sleep(schedulePeriod)
-		if a.schedule == "ENABLED" {
+		if a.stack["SCHEDULE"] == "ENABLED" {
 			a.deliver(`{"action":"reconcile"}`)
 		}
 	}
@@ -111,7 +83,7 @@ func (a *account) runFor(d time.Duration) {
 // minutes are the values of each metric, by the minute.
 func (a *account) minutes() map[string]map[int64][]float64 {
 	all := map[string]map[int64][]float64{}
-	for _, p := range append(a.emitted(), a.points...) {
+	for _, p := range append(a.points(), a.others...) {
 		if all[p.metric] == nil {
 			all[p.metric] = map[int64][]float64{}
 		}
@@ -119,25 +91,6 @@ func (a *account) minutes() map[string]map[int64][]float64 {
 		all[p.metric][minute] = append(all[p.metric][minute], p.value)
 	}
 	return all
-}
-
-// emitted are the values that the function wrote to its log.
-func (a *account) emitted() (points []point) {
-	for line := range strings.Lines(a.log.String()) {
-		var head struct {
-			AWS struct{ Timestamp int64 } `json:"_aws"`
-		}
-		var values map[string]any
-		if json.Unmarshal([]byte(line), &head) != nil || json.Unmarshal([]byte(line), &values) != nil {
-			a.t.Fatalf("no JSON: %s", line)
-		}
-		for name, value := range values {
-			if number, ok := value.(float64); ok && head.AWS.Timestamp > 0 {
-				points = append(points, point{name, time.UnixMilli(head.AWS.Timestamp), number})
-			}
-		}
-	}
-	return points
 }
 
 // alarm is one of the template's. Its periods are in minutes.

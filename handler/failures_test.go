@@ -2,7 +2,6 @@ package handler_test
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +51,8 @@ func TestWhenAFailureIsTold(t *testing.T) {
 		want    []string
 		record  string
 	}{
-		{"an event just under 150 s old", putRejected, label(150*time.Second - tick), true, nil, "waiting=credential_rejected"},
+		{"an event just under 150 s old", putRejected, label(150*time.Second - tick), true, nil,
+			"waiting=credential_rejected"},
 		{"an event 150 s old", putRejected, label(150 * time.Second), false, rejected, "failing=credential_rejected"},
 		{"a direct sync", putRejected, direct, true, nil, "waiting=credential_rejected"},
 		{"a direct sync, permanent", putInvalid, direct, true, invalid, "failing=secret_invalid"},
@@ -64,7 +64,8 @@ func TestWhenAFailureIsTold(t *testing.T) {
 		{"a Describe that fails once", func(w *world, _ string) { w.secrets.Fail("DescribeSecret", 1, throttled) },
 			direct, true, nil, "waiting=secrets_unavailable"},
 		{"one reconcile", putRejected, reconciles(), false, nil, "waiting=credential_rejected"},
-		{"two reconciles within 150 s", putRejected, reconciles(149 * time.Second), false, nil, "waiting=credential_rejected"},
+		{"two reconciles within 150 s", putRejected, reconciles(149 * time.Second), false, nil,
+			"waiting=credential_rejected"},
 		{"two reconciles", putRejected, reconciles(151 * time.Second), false, rejected, "failing=credential_rejected"},
 		{"three reconciles", putRejected, reconciles(15*time.Minute, 15*time.Minute), false, rejected,
 			"failing=credential_rejected"},
@@ -179,15 +180,6 @@ func TestTheCourseOfAFailure(t *testing.T) {
 	})
 }
 
-// A credential that expires at the provider without a rotation is found by the refresh.
-func TestARefreshFindsADeadCredential(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.revoke(w.createSettled())
-		w.reconcileFor(24 * time.Hour)
-		w.wantResults("within RefreshHours", "failed credential_rejected held rejected")
-	})
-}
-
 func TestTheHeldCredential(t *testing.T) {
 	const accepted, rejected, inconclusive = tokencheck.Accepted, tokencheck.Rejected, tokencheck.Inconclusive
 	putInvalid := func(w *world) { w.secrets.Put(secretName, "{}") }
@@ -206,7 +198,7 @@ func TestTheHeldCredential(t *testing.T) {
 	gone := func(age time.Duration) func(w *world, _ string) {
 		return func(w *world, _ string) {
 			time.Sleep(age)
-			w.deleteMethod()
+			w.deleteMethods(secretName)
 			putInvalid(w)
 		}
 	}
@@ -295,7 +287,7 @@ func TestTheHeldCredential(t *testing.T) {
 		putInvalid(w)
 		w.mustInvoke(directSync, fault.SecretInvalid)
 		w.wantResults("it is there", "failed secret_invalid")
-		w.deleteMethod()
+		w.deleteMethods(secretName)
 		time.Sleep(10 * time.Minute)
 		w.mustInvoke(directSync, fault.SecretInvalid)
 		w.wantResults("it is gone", "failed secret_invalid held rejected")
@@ -318,12 +310,9 @@ func TestABrownOutPushesNothingThatWasRefused(t *testing.T) {
 		},
 		"in the second round of a sync that wrote the version before": func(w *world, first, second string) {
 			w.secrets.MoveCurrent(secretName, first)
-			w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-				if r.Method == "PATCH" {
-					w.secrets.MoveCurrent(secretName, second)
-					w.tokens.Fail(unavailable)
-				}
-				return nil
+			w.beforePatch(func(int) {
+				w.secrets.MoveCurrent(secretName, second)
+				w.tokens.Fail(unavailable)
 			})
 			w.mustInvoke(directSync, fault.CredentialRejected)
 		},

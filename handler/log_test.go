@@ -47,9 +47,15 @@ func TestTheLogLineOfASync(t *testing.T) {
 	})
 }
 
-// metrics are the values in the log, by name, each line checked against the format.
-func (w *world) metrics() map[string][]float64 {
-	all := map[string][]float64{}
+// point is a value of a metric.
+type point struct {
+	metric string
+	at     time.Time
+	value  float64
+}
+
+// points are the values of metrics in the log, each line checked against the format.
+func (w *world) points() (all []point) {
 	for line := range strings.Lines(w.log.String()) {
 		var head struct {
 			AWS struct {
@@ -73,9 +79,18 @@ func (w *world) metrics() map[string][]float64 {
 				w.t.Errorf("metric line: %s", line)
 			}
 			for _, m := range directive.Metrics {
-				all[m.Name] = append(all[m.Name], values[m.Name].(float64))
+				all = append(all, point{m.Name, time.UnixMilli(head.AWS.Timestamp), values[m.Name].(float64)})
 			}
 		}
+	}
+	return all
+}
+
+// metrics are the values in the log, by name.
+func (w *world) metrics() map[string][]float64 {
+	all := map[string][]float64{}
+	for _, p := range w.points() {
+		all[p.metric] = append(all[p.metric], p.value)
 	}
 	return all
 }

@@ -3,7 +3,6 @@ package handler_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,12 +45,7 @@ func TestMeanwhile(t *testing.T) {
 				w.mustSync()
 				repaired.Store(true)
 			})
-			w.secrets.Hook = func(op, _ string) error {
-				if op == "DescribeSecret" && repaired.Load() {
-					return throttled
-				}
-				return nil
-			}
+			w.failDescribe(repaired.Load)
 			w.mustInvoke(directSync, fault.CredentialRejected)
 			w.wantResults("in the end", "updated")
 		},
@@ -75,10 +69,10 @@ func TestMeanwhile(t *testing.T) {
 			put := time.Now()
 			event := w.labelEvent()
 			time.Sleep(2 * time.Second)
-			w.datadog.ResetCalls()
-			isPatch := func(c datadogtest.Call) bool { return c.Method == "PATCH" }
+			var behind atomic.Bool
+			w.beforePatch(func(int) { behind.Store(true) })
 			w.secrets.Stale = func(string, string) time.Duration {
-				if slices.ContainsFunc(w.datadog.Calls(), isPatch) && time.Since(put) < 8*time.Second {
+				if behind.Load() && time.Since(put) < 8*time.Second {
 					return time.Since(put) + time.Millisecond
 				}
 				return 0
@@ -90,11 +84,11 @@ func TestMeanwhile(t *testing.T) {
 		"a forged tag names the auth method of another URL, and another secret's tag the same": func(t *testing.T, w *world) {
 			w.createSettled()
 			version, _ := w.secrets.Current(secretName)
-			thief := datadogtest.AuthMethod{Name: "thief", ClientID: "thief", AccessTokenURL: "https://thief.example.com/token"}
-			digest := datadog.AuthMethod{Name: thief.Name, ClientID: thief.ClientID, AccessTokenURL: thief.AccessTokenURL}.Digest()
-			thief = w.datadog.Put(thief)
+			shown := datadog.AuthMethod{Name: "thief", ClientID: "thief", AccessTokenURL: "https://thief.example.com/token"}
+			thief := w.datadog.Put(datadogtest.AuthMethod{Name: shown.Name, ClientID: shown.ClientID,
+				AccessTokenURL: shown.AccessTokenURL})
 			w.setRecord(fmt.Sprintf("id=%s version=%s at=%s digest=%s site=datadoghq.com state=pushed", thief.ID, version,
-				time.Now().UTC().Format(time.RFC3339), digest))
+				time.Now().UTC().Format(time.RFC3339), shown.Digest()))
 			w.secrets.Create(nameOf(1), w.value("of-the-thief"))
 			w.secrets.Tag(nameOf(1), secretstore.RecordTag, "id="+thief.ID)
 			time.Sleep(11 * time.Minute)
@@ -128,12 +122,10 @@ func TestMeanwhile(t *testing.T) {
 		"AWSCURRENT moves in a reconcile, which counts what it wrote": func(t *testing.T, w *world) {
 			w.createSettled()
 			w.put("second")
-			var once atomic.Bool
-			w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-				if r.Method == "PATCH" && !once.Swap(true) {
+			w.beforePatch(func(n int) {
+				if n == 1 {
 					w.put("third")
 				}
-				return nil
 			})
 			if got := w.reconcile(); got.OutOfSync != 0 || got.Settling != 1 {
 				t.Errorf("%d out of sync, %d settling", got.OutOfSync, got.Settling)

@@ -134,10 +134,11 @@ func (w *world) editMethod(edit func(m *datadogtest.AuthMethod)) {
 	w.datadog.Put(m)
 }
 
-// deleteMethod deletes it in Datadog's UI.
-func (w *world) deleteMethod() {
-	w.t.Helper()
-	w.datadog.Delete(w.method().ID)
+// deleteMethods deletes what these secrets record in Datadog's UI.
+func (w *world) deleteMethods(names ...string) {
+	for _, name := range names {
+		w.datadog.Delete(w.record(name)["id"])
+	}
 }
 
 // datadogHolds makes an auth method in Datadog's UI.

@@ -309,10 +309,8 @@ func TestDatadogsTroubleIsTheRuns(t *testing.T) {
 			w.datadog.Fail(datadogtest.Fault{Method: "GET", Path: datadogtest.MethodPath + "/" + pin, Status: 429,
 				Header: http.Header{"X-Ratelimit-Reset": {"300"}}})
 		}
-		var answer fleet.Reconciliation
-		text := w.mustInvoke(dryRunAll, "")
-		if json.Unmarshal([]byte(text), &answer) != nil || answer.Error == nil || answer.LeftOver != 3 || len(answer.Failures) > 0 {
-			t.Errorf("answer: %s", text)
+		if answer := w.dryReconcile(); answer.Error == nil || answer.LeftOver != 3 || len(answer.Failures) > 0 {
+			t.Errorf("answer: %+v", answer)
 		}
 	})
 	subtest(t, "Secrets Manager's list fails", func(t *testing.T, w *world) {
@@ -451,10 +449,9 @@ func TestADryReconcile(t *testing.T) {
 		other := w.datadogHolds("of no secret", "other-client")
 		before, tags := w.datadog.AuthMethods(), w.tag(nameOf(0))
 		w.resetCalls()
-		var answer fleet.Reconciliation
-		if text := w.mustInvoke(dryRunAll, ""); json.Unmarshal([]byte(text), &answer) != nil ||
-			len(answer.Failures) != 1 || answer.OutOfSync != 4 {
-			t.Errorf("answer: %s", text)
+		answer := w.dryReconcile()
+		if len(answer.Failures) != 1 || answer.OutOfSync != 4 {
+			t.Errorf("answer: %+v", answer)
 		}
 		actions := map[string]string{}
 		for _, p := range answer.Plans {

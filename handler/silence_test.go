@@ -2,7 +2,6 @@ package handler_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/report"
-	"datadog-webhook-auth-sync/handler/tokencheck/tokentest"
 )
 
 const otherName = "datadog/webhooks/other"
@@ -23,138 +21,107 @@ const otherName = "datadog/webhooks/other"
 // heard after the time that it says, and nothing else is.
 func TestSilence(t *testing.T) {
 	reject := func(w *account) { w.putRejected("second") }
-	switchOffRules := func(w *account) {
-		w.rules, w.secrets.OnLabel = "DISABLED", nil
-		w.rotate()
-		w.revoke(w.first)
+	rotate := func(w *account) { w.put("second") }
+	revoke := func(w *account) { w.revoke(w.first) }
+	eventsStop := func(w *account) { w.secrets.OnLabel = nil }
+	is := func(what, state string) func(w *account) { return func(w *account) { w.stack[what] = state } }
+	datadogAnswers := func(status int) func(w *account) {
+		return func(w *account) { w.datadog.Fail(datadogtest.Fault{Status: status}) }
 	}
+	deletes := func(names ...string) func(w *account) { return func(w *account) { w.deleteMethods(names...) } }
+	edit := func(edit func(m *datadogtest.AuthMethod)) func(w *account) {
+		return func(w *account) {
+			m, _ := w.datadog.Get(w.record(secretName)["id"])
+			edit(&m)
+			w.datadog.Put(m)
+		}
+	}
+	mustSucceed := func(printing string) func(w *account) {
+		return func(w *account) {
+			if printed, succeeded := w.checkStack(); !succeeded || !strings.Contains(printed, printing) {
+				w.t.Errorf("check_stack fails, or does not say %q", printing)
+			}
+		}
+	}
+	verificationOff := func(w *world) { w.config.VerifyCredential = false }
+	type steps = []func(w *account)
 	losses := map[string]struct {
-		lose   func(w *account)
+		lose   steps
 		config func(*world)
 		then   func(w *account) // in the end
 	}{
-		"a rotation whose client secret the provider rejects, while the one before works": {lose: reject},
-		"the same, and the one before is revoked later": {lose: func(w *account) {
-			reject(w)
+		"a rotation whose client secret the provider rejects, while the one before works": {lose: steps{reject}},
+		"the same, and the one before is revoked later": {lose: steps{reject, func(w *account) {
 			w.runFor(2 * schedulePeriod)
-			w.lossIsNow()
-			w.revoke(w.first)
-		}},
-		"the same, and the one before is revoked already": {lose: func(w *account) {
-			w.revoke(w.first)
-			reject(w)
-		}},
-		"a rotation whose value is no valid credential": {lose: func(w *account) { w.secrets.Put(secretName, "{}") }},
-		"the current client secret is revoked at the provider, or expires, without a rotation": {lose: func(w *account) {
-			w.revoke(w.first)
-		}},
-		"an auth method is deleted in Datadog": {lose: func(w *account) { w.datadog.Delete(w.record(secretName)["id"]) }},
-		"all auth methods, two or more, are deleted in Datadog": {lose: func(w *account) {
-			w.datadog.Delete(w.record(secretName)["id"])
-			w.datadog.Delete(w.record(otherName)["id"])
-		}},
-		"the client, URL or scope of an auth method is edited in Datadog": {lose: func(w *account) {
-			w.edit(func(m *datadogtest.AuthMethod) { m.ClientID = "another-client" })
-		}},
+			w.loss = time.Now()
+		}, revoke}},
+		"the same, and the one before is revoked already": {lose: steps{revoke, reject}},
+		"a rotation whose value is no valid credential": {lose: steps{func(w *account) {
+			w.secrets.Put(secretName, "{}")
+		}}},
+		"the current client secret is revoked at the provider, or expires, without a rotation": {lose: steps{revoke}},
+		"an auth method is deleted in Datadog": {lose: steps{
+			deletes(secretName)}},
+		"all auth methods, two or more, are deleted in Datadog": {
+			lose: steps{deletes(secretName, otherName)}},
+		"the client, URL or scope of an auth method is edited in Datadog": {
+			lose: steps{edit(func(m *datadogtest.AuthMethod) { m.ClientID = "another-client" })}},
 		"another client secret is pasted into an auth method in Datadog": {
-			lose: func(w *account) { w.edit(func(m *datadogtest.AuthMethod) { m.ClientSecret = "pasted" }) },
+			lose: steps{edit(func(m *datadogtest.AuthMethod) { m.ClientSecret = "pasted" })},
 			then: func(w *account) {
-				w.edit(func(m *datadogtest.AuthMethod) {
-					if m.ClientSecret != secretIn(w.first) {
-						w.t.Error("no refresh overwrote it")
-					}
-				})
-			},
-		},
-		"a client secret that works nowhere, of a provider whose answer to it is no verdict (Apigee, Keyrock, Twitch): " +
-			"it is pushed, with a warning": {lose: func(w *account) {
-			w.tokens.Fail(tokentest.Fault{Status: 503})
-			reject(w)
-		}},
-		"a client secret that works nowhere, with VerifyCredential=false": {lose: reject,
-			config: func(w *world) { w.config.VerifyCredential = false }},
-		"a new secret whose client secret the provider rejects": {lose: func(w *account) {
-			value := w.value("of-new", "name=new")
-			w.revoke(value)
-			w.secrets.Create(secretName+"-new", value)
-		}},
-		"an auth method is created, and nobody attaches it to a webhook": {lose: func(w *account) {
-			w.secrets.Create(secretName+"-new", w.value("of-new", "name=new"))
-		}},
-		"a rotation while Datadog does not answer": {lose: func(w *account) {
-			w.datadog.Fail(datadogtest.Fault{Status: 503})
-			w.rotate()
-		}},
-		"a rotation while Datadog refuses the function's credential": {lose: func(w *account) {
-			w.datadog.Fail(datadogtest.Fault{Status: 403})
-			w.rotate()
-		}},
-		"a rotation while IAM or KMS refuses the secret to the function": {lose: func(w *account) {
-			w.secrets.Fail("GetSecretValue", 9999, kmsDenied)
-			w.rotate()
-		}},
-		"the event of a rotation does not come": {lose: func(w *account) {
-			w.secrets.OnLabel = nil
-			w.rotate()
-		}},
-		"the event of a rotation comes more than AlertGapAlarmSeconds late": {lose: func(w *account) {
-			w.delay = eventDelay
-			w.rotate()
-		}},
-		"a rotation while Lambda has no room for the function, or somebody stopped it": {lose: func(w *account) {
-			w.stopped = true
-			w.rotate()
-		}},
-		"a result that cannot be published, so that no notice comes": {lose: func(w *account) {
-			w.bus.Hook = denied
-			reject(w)
-		}},
-		"the schedule does not run": {lose: func(w *account) { w.schedule = "DELETED" }},
-		"no reconcile has ever succeeded since the deployment": {config: func(w *world) {
-			w.datadog.Fail(datadogtest.Fault{Status: 403})
-		}},
-		"nobody is subscribed, or has confirmed": {lose: func(w *account) {
-			if _, succeeded := w.checkStack(); !succeeded {
-				w.t.Error("check_stack fails while all is well")
-			}
-			w.subscription = "PendingConfirmation"
-		}},
-		"`Enabled=false`": {lose: func(w *account) {
-			w.schedule = "DISABLED"
-			switchOffRules(w)
-		}},
-		"`Enabled=false` and ReconcileSchedule=none": {lose: func(w *account) {
-			w.schedule = "none"
-			switchOffRules(w)
-		}},
-		"the rules that start the function are switched off, by hand": {lose: switchOffRules},
-		"the rule that sends notices is switched off, by hand": {lose: func(w *account) {
-			w.noticeRule = "DISABLED"
-			reject(w)
-		}},
-		"the actions of an alarm are switched off, by hand": {lose: func(w *account) { w.alarmActions = false }},
-		"a rotation that the provider rejects, on an event bus given by its ARN that sends no results back": {
-			lose: func(w *account) {
-				w.busName = "arn:aws:events:us-east-1:111122223333:event-bus/central"
-				reject(w)
-			},
-			then: func(w *account) {
-				if printed, succeeded := w.checkStack(); !succeeded || !strings.Contains(printed, "notices: NONE") {
-					w.t.Error("check_stack does not say that no notice comes, or fails")
+				if m, _ := w.datadog.Get(w.record(secretName)["id"]); m.ClientSecret != secretIn(w.first) {
+					w.t.Error("no refresh overwrote it")
 				}
 			},
 		},
-		"an auth method is deleted in Datadog, with ReconcileSchedule=none": {lose: func(w *account) {
-			w.schedule = "none"
-			w.datadog.Delete(w.record(secretName)["id"])
+		"a client secret that works nowhere, of a provider whose answer to it is no verdict (Apigee, Keyrock, Twitch): " +
+			"it is pushed, with a warning": {lose: steps{func(w *account) { w.tokens.Fail(unavailable) }, reject}},
+		"a client secret that works nowhere, with VerifyCredential=false": {lose: steps{reject}, config: verificationOff},
+		"a new secret whose client secret the provider rejects": {lose: steps{func(w *account) {
+			w.secrets.Create(secretName+"-new", w.valueOf("unknown", "name=new"))
+		}}},
+		"an auth method is created, and nobody attaches it to a webhook": {lose: steps{func(w *account) {
+			w.secrets.Create(secretName+"-new", w.value("of-new", "name=new"))
+		}}},
+		"a rotation while Datadog does not answer":                   {lose: steps{datadogAnswers(503), rotate}},
+		"a rotation while Datadog refuses the function's credential": {lose: steps{datadogAnswers(403), rotate}},
+		"the event of a rotation does not come":                      {lose: steps{eventsStop, rotate}},
+		"a rotation while IAM or KMS refuses the secret to the function": {lose: steps{func(w *account) {
+			w.secrets.Fail("GetSecretValue", 9999, kmsDenied)
+		}, rotate}},
+		"the event of a rotation comes more than AlertGapAlarmSeconds late": {lose: steps{func(w *account) {
+			w.delay = eventDelay
+		}, rotate}},
+		"a rotation while Lambda has no room for the function, or somebody stopped it": {lose: steps{func(w *account) {
+			w.stopped = true
+		}, rotate}},
+		"a result that cannot be published, so that no notice comes": {lose: steps{func(w *account) {
+			w.bus.Hook = denied
+		}, reject}},
+		"the schedule does not run": {lose: steps{is("SCHEDULE", "DELETED")}},
+		"no reconcile has ever succeeded since the deployment": {config: func(w *world) {
+			w.datadog.Fail(datadogtest.Fault{Status: 403})
 		}},
-		"the secret's name is outside SecretNamePrefix": {lose: func(w *account) {
+		"nobody is subscribed, or has confirmed": {
+			lose: steps{mustSucceed(""), is("SUBSCRIPTION", "PendingConfirmation")}},
+		"`Enabled=false`": {lose: steps{is("SCHEDULE", "DISABLED"), is("RULES", "DISABLED"), eventsStop, rotate, revoke}},
+		"`Enabled=false` and ReconcileSchedule=none": {
+			lose: steps{is("SCHEDULE", "none"), is("RULES", "DISABLED"), eventsStop, rotate, revoke}},
+		"the rules that start the function are switched off, by hand": {
+			lose: steps{is("RULES", "DISABLED"), eventsStop, rotate, revoke}},
+		"the rule that sends notices is switched off, by hand": {lose: steps{is("NOTICE_RULE", "DISABLED"), reject}},
+		"the actions of an alarm are switched off, by hand":    {lose: steps{is("ACTIONS", "false")}},
+		"a rotation that the provider rejects, on an event bus given by its ARN that sends no results back": {
+			lose: steps{is("BUS", "arn:aws:events:us-east-1:111122223333:event-bus/central"), reject},
+			then: mustSucceed("notices: NONE")},
+		"an auth method is deleted in Datadog, with ReconcileSchedule=none": {
+			lose: steps{is("SCHEDULE", "none"), deletes(secretName)}},
+		"the secret's name is outside SecretNamePrefix": {lose: steps{func(w *account) {
 			w.secrets.Create("elsewhere/payments", w.value("of-elsewhere"))
-		}},
-		"the secret is marked for deletion, and its client secret is revoked": {lose: func(w *account) {
+		}}},
+		"the secret is marked for deletion, and its client secret is revoked": {lose: steps{func(w *account) {
 			w.secrets.Delete(secretName)
-			w.revoke(w.first)
-		}},
+		}, revoke}},
 	}
 	for _, row := range table(t, "### How alerts are lost, and what says so") {
 		how := row[0]
@@ -169,8 +136,10 @@ func TestSilence(t *testing.T) {
 				a := newAccount(w)
 				if loss.lose != nil {
 					a.settleTwo()
-					a.lossIsNow()
-					loss.lose(a)
+				}
+				a.loss = time.Now()
+				for _, step := range loss.lose {
+					step(a)
 				}
 				a.runFor(max(4*time.Hour, within[row[2]][1]+time.Hour))
 				a.mustHear(row[1], row[2])
@@ -239,13 +208,13 @@ var within = map[string][2]time.Duration{
 func (a *account) mustHear(says, after string) {
 	a.t.Helper()
 	heard, minutes := a.notices(), a.minutes()
-	for name, alarm := range alarms(a.t, a.reconciles()) {
+	for name, alarm := range alarms(a.t, a.stack["SCHEDULE"] != "DISABLED" && a.stack["SCHEDULE"] != "none") {
 		if at, rings := alarm.ringsAfter(a.loss, minutes[alarm.metric]); rings {
 			heard[name] = at
 		}
 	}
 	_, failing := heard["FailingAlarm"]
-	if delete(heard, "FailingAlarm"); failing != (a.reconciliation().Failing > 0) {
+	if delete(heard, "FailingAlarm"); failing != (a.dryReconcile().Failing > 0) {
 		a.t.Errorf("FailingAlarm: %t", failing)
 	}
 	steps := strings.Split(after, ", then ")
@@ -284,7 +253,7 @@ func (a *account) notices() map[string]time.Time {
 		texts = append(texts, strings.Trim(row[0], "`… "))
 	}
 	first := map[string]time.Time{}
-	if a.noticeRule != "ENABLED" || a.busName != "default" {
+	if a.stack["NOTICE_RULE"] != "ENABLED" || a.stack["BUS"] != "default" {
 		return first
 	}
 	for _, e := range a.bus.Events() {
@@ -308,22 +277,9 @@ func (a *account) notices() map[string]time.Time {
 	return first
 }
 
-// reconciliation is what a dry reconcile answers.
-func (a *account) reconciliation() (answer struct{ Failing int }) {
-	text, err := a.invoke(`{"action":"reconcile","dryRun":true}`)
-	if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
-		a.t.Fatal(text, err)
-	}
-	return answer
-}
-
 // checkStack runs check_stack of docs/ops.sh, to which aws and the function answer what is so.
 func (a *account) checkStack() (printed string, succeeded bool) {
 	a.t.Helper()
-	answer, err := a.invoke(`{"action":"reconcile","dryRun":true}`)
-	if err != nil {
-		a.t.Fatal(err)
-	}
 	cmd := exec.Command("bash", "-c", `. ../docs/ops.sh
 		ask() { printf %s "$ANSWER"; }
 		output() { echo "$1"; }
@@ -344,8 +300,10 @@ func (a *account) checkStack() (printed string, succeeded bool) {
 			sns*) echo '{"Subscriptions": [{"SubscriptionArn": "'"$SUBSCRIPTION"'", "Endpoint": "on-call"}]}' ;;
 		esac; }
 		check_stack`)
-	cmd.Env = append(os.Environ(), "ANSWER="+answer, "SCHEDULE="+a.schedule, "BUS="+a.busName, "RULES="+a.rules,
-		"NOTICE_RULE="+a.noticeRule, fmt.Sprint("ACTIONS=", a.alarmActions), "SUBSCRIPTION="+a.subscription)
+	cmd.Env = append(os.Environ(), "ANSWER="+a.mustInvoke(dryRunAll, ""))
+	for what, state := range a.stack {
+		cmd.Env = append(cmd.Env, what+"="+state)
+	}
 	out, err := cmd.CombinedOutput()
 	a.t.Logf("%s", out)
 	return string(out), err == nil

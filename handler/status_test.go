@@ -80,7 +80,7 @@ func TestStatusFollowsASecret(t *testing.T) {
 		if got := mustBe(fleet.InSync); !got.Settled {
 			t.Error("it is not settled")
 		}
-		w.deleteMethod()
+		w.deleteMethods(secretName)
 		mustBe(fleet.InSync) // by a listing that is kept
 		time.Sleep(listingKept)
 		if got := mustBe(fleet.OutOfSync, fleet.AuthMethodMissing); got.AuthMethod.Name != "" || got.AuthMethod.ID == "" {

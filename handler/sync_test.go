@@ -3,8 +3,6 @@ package handler_test
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +91,6 @@ func TestStaleReads(t *testing.T) {
 
 // The label event of a second version, of a settled secret, is tried again, and nothing is published yet.
 func TestAnEventThatIsTriedAgain(t *testing.T) {
-	isPatch := func(c datadogtest.Call) bool { return c.Method == "PATCH" }
 	conflict := func(w *world) { w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: 409, Times: 1}) }
 	for _, c := range []struct {
 		name    string
@@ -111,12 +108,9 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 			conflict(w)
 			put := time.Now()
 			time.Sleep(2 * time.Second)
-			w.secrets.Stale = func(string, string) time.Duration {
-				if slices.ContainsFunc(w.datadog.Calls(), isPatch) {
-					return time.Since(put) + time.Second
-				}
-				return 0
-			}
+			w.beforePatch(func(int) {
+				w.secrets.Stale = func(string, string) time.Duration { return time.Since(put) + time.Second }
+			})
 		}, fault.SecretsUnavailable},
 		{"the next one is not honoured yet, after a write that ended a loss", func(w *world, first string) {
 			w.revoke(first)
@@ -127,7 +121,6 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 		subtest(t, c.name, func(t *testing.T, w *world) {
 			first := w.createSettled()
 			time.Sleep(11 * time.Minute)
-			w.datadog.ResetCalls()
 			w.put("second")
 			event := w.labelEvent()
 			c.prepare(w, first)
@@ -199,12 +192,7 @@ func TestALookThatFailed(t *testing.T) {
 			}
 			event := w.labelEvent()
 			w.resetCalls()
-			w.secrets.Hook = func(op, _ string) error {
-				if op == "DescribeSecret" && w.calls()[write] > 0 {
-					return throttled
-				}
-				return nil
-			}
+			w.failDescribe(func() bool { return w.calls()[write] > 0 })
 			w.mustInvoke(event, fault.SecretsUnavailable)
 			if r := w.record(secretName); r["id"] != w.method().ID || w.isSynced(secretName) != (write == "PATCH") {
 				t.Errorf("record: %q", w.tag(secretName))
@@ -225,12 +213,7 @@ func TestALookThatFailedInASecondRound(t *testing.T) {
 		event := w.labelEvent()
 		time.AfterFunc(300*time.Millisecond, func() { w.secrets.Put(secretName, "{") })
 		w.resetCalls()
-		w.secrets.Hook = func(op, _ string) error {
-			if op == "DescribeSecret" && w.calls()["PATCH"] > 0 && w.calls()["DescribeSecret"] > 3 {
-				return throttled
-			}
-			return nil
-		}
+		w.failDescribe(func() bool { return w.calls()["PATCH"] > 0 && w.calls()["DescribeSecret"] > 3 })
 		w.mustInvoke(event, "")
 		w.wantResults("then", "failed secret_invalid held accepted")
 		if w.record(secretName)["version"] != second {
@@ -240,15 +223,12 @@ func TestALookThatFailedInASecondRound(t *testing.T) {
 }
 
 func TestASecretThatIsDeletedAfterItWasWritten(t *testing.T) {
-	subtest(t, "during a sync", func(t *testing.T, w *world) {
+	inWorld(t, func(t *testing.T, w *world) {
 		w.createSettled()
 		w.put("second")
-		w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-			if r.Method == "PATCH" { // before the look
-				w.put("third")
-				w.secrets.Delete(secretName)
-			}
-			return nil
+		w.beforePatch(func(int) { // before the look
+			w.put("third")
+			w.secrets.Delete(secretName)
 		})
 		event := w.labelEvent()
 		w.mustInvoke(event, fault.SecretsUnavailable)
@@ -262,7 +242,7 @@ func TestTwoInvocationsAtOnce(t *testing.T) {
 	subtest(t, "an auth method that is made again", func(t *testing.T, w *world) {
 		w.createSettled()
 		time.Sleep(15 * time.Minute)
-		w.deleteMethod()
+		w.deleteMethods(secretName)
 		time.AfterFunc(time.Second, func() { // the first waits before it says that alerts are being lost
 			w.setRecord("")
 			w.mustSync()

@@ -118,6 +118,28 @@ func (w *world) interceptDatadog(before func(r *http.Request, body []byte) *http
 	w.wire()
 }
 
+// beforePatch has do see each PATCH, the first of which is 1, before Datadog does.
+func (w *world) beforePatch(do func(n int)) {
+	patches := 0
+	w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
+		if r.Method == "PATCH" {
+			patches++
+			do(patches)
+		}
+		return nil
+	})
+}
+
+// failDescribe has Secrets Manager throttle DescribeSecret while when is true.
+func (w *world) failDescribe(when func() bool) {
+	w.secrets.Hook = func(op, _ string) error {
+		if op == "DescribeSecret" && when() {
+			return throttled
+		}
+		return nil
+	}
+}
+
 type interceptor struct {
 	next   http.RoundTripper
 	before func(r *http.Request, body []byte) *http.Response
@@ -243,12 +265,14 @@ func (w *world) sync(name string) (report.Result, error) {
 	return res, err
 }
 
-func (w *world) reconcile() fleet.Reconciliation {
+func (w *world) reconcile() fleet.Reconciliation    { return w.reconcileBy(`{"action":"reconcile"}`) }
+func (w *world) dryReconcile() fleet.Reconciliation { return w.reconcileBy(dryRunAll) }
+
+func (w *world) reconcileBy(payload string) (answer fleet.Reconciliation) {
 	w.t.Helper()
-	text, err := w.invoke(`{"action":"reconcile"}`)
-	var answer fleet.Reconciliation
-	if err != nil || json.Unmarshal([]byte(text), &answer) != nil {
-		w.t.Fatalf("reconcile: %s, %v", text, err)
+	text := w.mustInvoke(payload, "")
+	if json.Unmarshal([]byte(text), &answer) != nil {
+		w.t.Fatalf("the answer is no reconciliation: %s", text)
 	}
 	return answer
 }

@@ -312,33 +312,11 @@ func TestAURLThatNobodyVerifiedGetsNoClientSecret(t *testing.T) {
 	subtest(t, "edited between the list and the PATCH", func(t *testing.T, w *world) {
 		w.createSettled()
 		w.secrets.Put(secretName, w.clientSecret("second"))
-		w.interceptDatadog(func(r *http.Request, _ []byte) *http.Response {
-			if r.Method == "PATCH" {
-				redirect(w)
-			}
-			return nil
-		})
+		w.beforePatch(func(int) { redirect(w) })
 		w.mustSync()
 		if got := w.method().AccessTokenURL; got != tokenURL {
 			t.Errorf("access_token_url: %s", got)
 		}
-	})
-}
-
-// A second auth method would be used by no webhook.
-func TestADeletedAuthMethodIsToldAndNotMadeAgain(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled()
-		time.Sleep(11 * time.Minute)
-		w.deleteMethod()
-		w.reconcileFor(time.Hour)
-		w.wantResults("an hour", "failed auth_method_not_found held rejected")
-		if answer := w.reconcile(); answer.AtRisk != 1 || answer.Failing != 1 || len(w.datadog.AuthMethods()) > 0 {
-			t.Errorf("answer %+v; %d auth methods", answer, len(w.datadog.AuthMethods()))
-		}
-		w.setRecord("") // as the message of the failure says
-		w.reconcile()
-		w.wantResults("without the tag", "created")
 	})
 }
 

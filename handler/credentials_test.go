@@ -21,24 +21,12 @@ func withoutKeys(w *world) {
 	w.outside.Role = role
 }
 
-func (w *world) exchangesForTokens() (n int) {
-	for _, call := range w.datadog.Calls() {
-		if call.Path == datadogtest.TokenPath {
-			n++
-		}
-	}
-	return n
-}
-
 func TestWithoutKeys(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.createSynced()
 		w.datadog.Federate(datadogtest.Federation{}) // the mapping is taken away
 		w.datadog.EndTokens()
 		w.mustInvoke(directSync, fault.DatadogUnauthorized)
-		if n := w.exchangesForTokens(); n != 2 {
-			t.Errorf("%d exchanges", n)
-		}
 	}, withoutKeys)
 }
 
@@ -50,41 +38,20 @@ func TestKeysInTwoSecrets(t *testing.T) {
 	})
 }
 
-const serviceToken = "ddsat_canary-of-the-service-token"
-
-// withAccessToken gives the function a service access token in place of keys.
-func withAccessToken(w *world) {
-	w.secret = append(w.secret, serviceToken)
-	w.datadog.SetAccessToken(serviceToken)
-	w.config.APIKeySecretARN, _ = w.secrets.Create("datadog/token", serviceToken)
-	w.config.AppKeySecretARN = w.config.APIKeySecretARN
-}
-
 // A fault of the key secret is Datadog's trouble, not the team's.
-func TestAccessTokenInPlaceOfKeys(t *testing.T) {
-	deny := func(w *world) {
+func TestKeysThatCannotBeRead(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.create()
+		_, err := w.sync(secretName)
+		if !fault.Is(err, fault.DatadogUnauthorized) || !strings.Contains(err.Error(), "secret of Datadog's keys") {
+			t.Errorf("error: %v", err)
+		}
+	}, func(w *world) {
 		w.secrets.Hook = func(_, name string) error {
-			if name == "datadog/token" {
+			if name == "datadog/keys" {
 				return secretDenied
 			}
 			return nil
 		}
-	}
-	mustFail := func(w *world) {
-		w.t.Helper()
-		_, err := w.sync(secretName)
-		if !fault.Is(err, fault.DatadogUnauthorized) || !strings.Contains(err.Error(), "secret of Datadog's keys") {
-			w.t.Errorf("error: %v", err)
-		}
-	}
-	subtest(t, "which becomes another", func(t *testing.T, w *world) {
-		w.createSynced()
-		w.datadog.SetAccessToken("another")
-		deny(w)
-		mustFail(w)
-	}, withAccessToken)
-	subtest(t, "which may not be read", func(t *testing.T, w *world) {
-		w.create()
-		mustFail(w)
-	}, withAccessToken, deny)
+	})
 }

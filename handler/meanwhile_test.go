@@ -150,6 +150,6 @@ func TestMeanwhile(t *testing.T) {
 			}
 		},
 	} {
-		subtest(t, name, func(t *testing.T, w *world) { play(t, w) })
+		subtest(t, name, play)
 	}
 }

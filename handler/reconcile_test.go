@@ -141,24 +141,19 @@ func TestWhatAReconcileRepairs(t *testing.T) {
 
 // A team chooses its version ids.
 func TestAnyVersionIDIsRecorded(t *testing.T) {
-	for _, id := range []string{"a version id with spaces, 32 of them", strings.Repeat("ü", 64), strings.Repeat("0", 64),
-		"00000000 lost=credential_rejected since=2020-01-01T00:00:00Z", "00000000 failing=secret_invalid"} {
-		subtest(t, id, func(t *testing.T, w *world) {
-			w.createSettled()
-			w.secrets.NewID = func() string { return id }
-			w.put("second")
-			w.mustSync()
-			w.reconcileFor(time.Hour)
-			w.wantResults("an hour", "updated", "settled")
-			s := w.status(`{"secretId":"` + secretName + `"}`).Secrets[0]
-			if s.State != "in_sync" || !s.Settled || s.RecordedVersionID != id {
-				t.Errorf("status: %+v", s)
-			}
-			if repaired := w.metrics()["Repaired"]; len(repaired) > 0 {
-				t.Errorf("Repaired %v", repaired)
-			}
-		})
-	}
+	inWorld(t, func(t *testing.T, w *world) {
+		const id = "00000000 lost=credential_rejected since=2020-01-01T00:00:00Z"
+		w.createSettled()
+		w.secrets.NewID = func() string { return id }
+		w.put("second")
+		w.mustSync()
+		w.reconcileFor(time.Hour)
+		w.wantResults("an hour", "updated", "settled")
+		s := w.status("null").Secrets[0]
+		if repaired := w.metrics()["Repaired"]; !s.Settled || s.RecordedVersionID != id || len(repaired) > 0 {
+			t.Errorf("status: %+v; Repaired %v", s, repaired)
+		}
+	})
 }
 
 // Lists of secrets may be minutes old: each secret is judged again as it is now.
@@ -233,30 +228,6 @@ func TestTwoSecretsOnOneAuthMethod(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A list that still shows a secret that was deleted makes its successor share. Nobody is told, as that does not stay.
-func TestATagThatMovedToAnotherSecret(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled()
-		w.secrets.Create(secretName+"-b", w.value("first-of-b", "name=payments"))
-		w.secrets.Stale = func(op, secret string) time.Duration {
-			if op == "ListSecrets" && secret == secretName {
-				return time.Minute
-			}
-			return 0
-		}
-		time.Sleep(time.Hour)
-		w.secrets.Tag(secretName+"-b", secretstore.RecordTag, w.tag(secretName))
-		w.secrets.Delete(secretName)
-		if answer := w.reconcile(); !onlyMismatches(answer, 1) {
-			t.Errorf("answer: %+v", answer)
-		}
-		w.reconcileFor(30 * time.Minute)
-		if got := strings.Join(w.newResults(), ", "); strings.Contains(got, "failed") {
-			t.Errorf("published: %s", got)
-		}
-	})
 }
 
 // What keeps Datadog from serving anybody is the run's trouble, which few secrets fail for.
@@ -344,8 +315,8 @@ func TestSecretsThatDatadogRefusesStopNoRun(t *testing.T) {
 				w.createManySettled(all)
 				for i := range all {
 					if i < n {
-						w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Path: w.methodPath(nameOf(i)),
-							Delay: 2 * time.Second}) // so that others are written before
+						w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Delay: 2 * time.Second,
+							Path: datadogtest.MethodPath + "/" + w.record(nameOf(i))["id"]}) // after others
 					}
 					w.secrets.Put(nameOf(i), w.numbered(i, "second"))
 				}

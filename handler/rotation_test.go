@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/aws/smithy-go"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -196,17 +195,6 @@ func TestRotationOfAQualifiedFunction(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Secrets Manager may quote in a refusal what it was sent.
-func TestARefusedPutIsNotQuoted(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		next := w.stage()
-		token := w.secrets.StartRotation(secretName, function)
-		w.secrets.Fail("PutSecretValue", 1, &smithy.GenericAPIError{Code: "ValidationException",
-			Message: "Value '" + rotationToken + "' at 'rotationToken', value '" + secretIn(next) + "' at 'secretString'"})
-		w.mustInvoke(w.stepPayload("createSecret", token), fault.BadRequest)
-	})
 }
 
 func TestRotationRefused(t *testing.T) {

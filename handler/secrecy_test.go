@@ -2,7 +2,6 @@ package handler_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,54 +26,7 @@ import (
 	"datadog-webhook-auth-sync/handler/standin"
 )
 
-// Datadog and the identity provider may send back what they were sent. inWorld looks for it in all that the function
-// says.
-func TestEchoes(t *testing.T) {
-	elsewhere := map[string][]string{"Location": {"https://elsewhere.example.com/"}}
-	answers := []datadogtest.Fault{{Status: 302, Header: elsewhere}, {Status: 307, Header: elsewhere},
-		{Status: 200, Body: "<html>"}, {Status: 201, Body: "<html>"}, {Cut: true},
-		{Status: 400, Body: `{"error":"invalid_client","error_description":"you sent `},
-		{Status: 400, Body: `{"errors":["you sent `}}
-	for _, status := range []int{400, 401, 403, 404, 409, 418, 429, 500} {
-		answers = append(answers, datadogtest.Fault{Status: status})
-	}
-	for _, answer := range answers {
-		answer.Echo = true
-		for who, fail := range map[string]func(w *world){
-			"Datadog":            func(w *world) { w.datadog.Fail(answer) },
-			"the token endpoint": func(w *world) { w.tokens.Fail(answer) },
-		} {
-			subtest(t, fmt.Sprintf("%s answers %d %s", who, answer.Status, answer.Body), func(t *testing.T, w *world) {
-				w.create()
-				fail(w)
-				_, _ = w.sync(secretName)
-				w.http(w.sample("http-api-sync.json"))
-				if answer := w.reconcile(); answer.Outcomes[report.Created] > 0 {
-					t.Errorf("answer: %+v", answer)
-				}
-			})
-		}
-	}
-}
-
-// Datadog's answers may quote the client secret, cut short or in two.
-func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
-	for name, body := range map[string]func(secret string) string{
-		"cut short": func(s string) string { return fmt.Sprintf(`{"errors":["client_secret %q..."]}`, s[:len(s)-4]) },
-		"in two":    func(s string) string { return fmt.Sprintf(`{"errors":[%q,%q]}`, s[:10], s[10:]) },
-	} {
-		subtest(t, name, func(t *testing.T, w *world) {
-			secret := secretIn(w.create())
-			w.datadog.Fail(datadogtest.Fault{Method: "POST", Status: 400, Body: body(secret)})
-			_, err := w.sync(secretName)
-			if err == nil || strings.Contains(err.Error()+w.log.String(), secret[:8]) {
-				t.Errorf("error: %v", err)
-			}
-		})
-	}
-}
-
-// They may quote the client secret that Datadog held before, which is read only afterwards.
+// Datadog's answers may quote the client secret that it held before, which is read only afterwards.
 func TestWhatDatadogQuotesOfTheHeldSecretIsNotRepeated(t *testing.T) {
 	for _, status := range []int{400, 409} {
 		subtest(t, fmt.Sprint(status), func(t *testing.T, w *world) {
@@ -115,27 +67,6 @@ func TestAnAnswerThatRepeatsASecretValue(t *testing.T) {
 			}
 		})
 	}
-}
-
-// What others write begins no line of its own in the log.
-func TestNothingInjectsALine(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		const forged = "a\n{\"msg\":\"sync\",\"outcome\":\"updated\"}"
-		w.create()
-		w.datadogHolds(forged, "payments-client")
-		_, _ = w.sync(secretName)
-		text, _ := json.Marshal(forged)
-		for _, payload := range []string{`{"Step":%s,"SecretId":%[1]s,"ClientRequestToken":%[1]s}`,
-			`{"action":"sync","secretId":%s}`} {
-			_, _ = w.invoke(fmt.Sprintf(payload, text))
-		}
-		for line := range strings.Lines(w.log.String()) {
-			var fields map[string]any
-			if json.Unmarshal([]byte(line), &fields) != nil || fields["outcome"] == "updated" {
-				t.Errorf("line: %s", line)
-			}
-		}
-	})
 }
 
 // onAWS wires the function as in Lambda, with an endpoint of AWS that answers as told, and returns what goes to the

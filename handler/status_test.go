@@ -2,7 +2,6 @@ package handler_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -14,24 +13,16 @@ import (
 	"datadog-webhook-auth-sync/handler/report"
 )
 
-// getStatus sends GET /status in either payload format.
-func (w *world) getStatus(query string, v2 bool) answer {
+// getStatus sends GET /status.
+func (w *world) getStatus(query string) answer {
 	w.t.Helper()
-	if query == "" {
-		query = "null"
-	}
-	payload := `{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":` + query +
-		`,"requestContext":{"requestId":"r","authorizer":{"iam":{}},"http":{"method":"GET"}}}`
-	if !v2 {
-		payload = `{"resource":"/status","path":"/status","httpMethod":"GET","queryStringParameters":` + query +
-			`,"requestContext":{"requestId":"r","identity":{"userArn":"arn:aws:iam::123456789012:user/alex"}}}`
-	}
-	return w.http(payload)
+	return w.http(`{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":` + query +
+		`,"requestContext":{"authorizer":{"iam":{}},"http":{"method":"GET"}}}`)
 }
 
 func (w *world) status(query string) (s fleet.Status) {
 	w.t.Helper()
-	a := w.getStatus(query, true)
+	a := w.getStatus(query)
 	if a.StatusCode != 200 || json.Unmarshal([]byte(a.Body), &s) != nil {
 		w.t.Fatalf("status: %+v", a)
 	}
@@ -45,7 +36,7 @@ func TestStatusFollowsASecret(t *testing.T) {
 		version, _ := w.secrets.Current(secretName)
 		mustBe := func(state fleet.State, reasons ...fleet.Reason) fleet.SecretStatus {
 			t.Helper()
-			all := w.status("")
+			all := w.status("null")
 			if diff := cmp.Diff(all, w.status(`{"secretId":"`+secretName+`"}`)); diff != "" {
 				t.Errorf("one and all differ:\n%s", diff)
 			}
@@ -100,7 +91,7 @@ func TestStatusInPages(t *testing.T) {
 			w.secrets.Create(nameOf(i), "{}")
 		}
 		w.createIdle()
-		seen, query := 0, ""
+		seen, query := 0, "null"
 		for range 3 {
 			page := w.status(query)
 			seen += len(page.Secrets)
@@ -125,14 +116,12 @@ func TestStatusRefused(t *testing.T) {
 		`{"secretid":"` + secretName + `"}`:                 fault.BadRequest,
 		`{"secretId":"` + secretName + `","verbose":"ja"}`:  fault.BadRequest,
 	} {
-		for _, v2 := range []bool{true, false} {
-			subtest(t, fmt.Sprintf("%s, payload 2.0: %v", query, v2), func(t *testing.T, w *world) {
-				w.secrets.Create(secretName+"-deleted", w.create())
-				w.secrets.Delete(secretName + "-deleted")
-				if p := w.getStatus(query, v2).problem(t); p.Code != string(want) {
-					t.Errorf("problem: %+v; want %s", p, want)
-				}
-			})
-		}
+		subtest(t, query, func(t *testing.T, w *world) {
+			w.secrets.Create(secretName+"-deleted", w.create())
+			w.secrets.Delete(secretName + "-deleted")
+			if p := w.getStatus(query).problem(t); p.Code != string(want) {
+				t.Errorf("problem: %+v; want %s", p, want)
+			}
+		})
 	}
 }

@@ -65,30 +65,6 @@ func TestABurstOfRotationsPublishesNoFailure(t *testing.T) {
 	}
 }
 
-// The first reads are older than the event; the version that it names is written all the same, once.
-func TestStaleReads(t *testing.T) {
-	for _, ops := range []string{"GetSecretValue", "DescribeSecret", "GetSecretValue and DescribeSecret"} {
-		subtest(t, ops, func(t *testing.T, w *world) {
-			w.createSynced()
-			time.Sleep(time.Minute)
-			w.secrets.Stale = func(op, _ string) time.Duration {
-				if strings.Contains(ops, op) {
-					return 600 * time.Millisecond
-				}
-				return 0
-			}
-			w.put("second")
-			event := w.labelEvent()
-			w.resetCalls()
-			w.mustInvoke(event, "")
-			if n := w.calls()["PATCH"]; n != 1 {
-				t.Errorf("%d PATCHes", n)
-			}
-			w.mustHold("in the end")
-		})
-	}
-}
-
 // The label event of a second version, of a settled secret, is tried again, and nothing is published yet.
 func TestAnEventThatIsTriedAgain(t *testing.T) {
 	conflict := func(w *world) { w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: 409, Times: 1}) }
@@ -100,6 +76,7 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 		{"the version does not show", func(w *world, _ string) {
 			w.secrets.Stale = func(string, string) time.Duration { return time.Minute }
 		}, fault.SecretsUnavailable},
+		{"the secret does not show", func(w *world, _ string) { w.purge() }, fault.SecretNotFound},
 		{"the secret is not found after a conflict", func(w *world, _ string) {
 			conflict(w)
 			time.AfterFunc(time.Millisecond, w.purge)
@@ -129,21 +106,6 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 			if w.method(); len(w.metrics()["AtRisk"]) > 2 { // of reconciles
 				t.Errorf("AtRisk %v", w.metrics()["AtRisk"])
 			}
-		})
-	}
-}
-
-// A secret may show later than the event of its first version.
-func TestALabelEventOfASecretThatIsNotFound(t *testing.T) {
-	for age, code := range map[time.Duration]fault.Code{0: fault.SecretNotFound, 148 * time.Second: fault.SecretNotFound,
-		150 * time.Second: ""} {
-		subtest(t, age.String(), func(t *testing.T, w *world) {
-			w.create()
-			event := w.labelEvent()
-			w.purge()
-			time.Sleep(age)
-			w.mustInvoke(event, code)
-			w.wantResults("in the end")
 		})
 	}
 }

@@ -470,7 +470,7 @@ var (
 	secretDenied = secretstoretest.AccessDenied
 )
 
-var unavailable = tokentest.Fault{Status: 503} // no verdict
+var unavailable = tokentest.Fault{Status: 503, Echo: true} // no verdict
 
 func denied(int, []types.PutEventsRequestEntry) eventbustest.Answer {
 	return eventbustest.Answer{Err: &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "no"}}

@@ -60,15 +60,9 @@ func TestACreateThatGoesWrong(t *testing.T) {
 }
 
 func TestWhichAuthMethodIsWritten(t *testing.T) {
-	const gone = "aaaaaaaa-0000-4000-8000-000000000001"
 	type prepare = []func(w *world)
-	holds := func(name, clientID string) func(w *world) {
-		return func(w *world) { w.datadogHolds(name, clientID) }
-	}
-	tagged := func(clientID string) func(w *world) {
-		return func(w *world) { w.setRecord("id=" + w.datadogHolds("by hand", clientID).ID) }
-	}
-	namesake, tag := holds("payments", "payments-client"), tagged("payments-client")
+	namesake := func(w *world) { w.datadogHolds("payments", "payments-client") }
+	tag := func(w *world) { w.setRecord("id=" + w.datadogHolds("by hand", "payments-client").ID) }
 	elsewhere := func(w *world) { // leads what is there to another URL
 		w.editMethod(func(m *datadogtest.AuthMethod) { m.AccessTokenURL = "https://idp.example.com/old" })
 	}
@@ -93,31 +87,21 @@ func TestWhichAuthMethodIsWritten(t *testing.T) {
 	}{
 		{"a new one", nil, "created, accepted"},
 		{"a new one, with verification off", prepare{verificationOff}, "created, off"},
-		{"none for a client secret alone", prepare{alone}, "secret_invalid"},
 		{"none that is rejected", prepare{noScopes}, "credential_rejected, retryable"},
 		{"none without a verdict", prepare{noVerdict}, "credential_rejected, retryable"},
 		{"none whose token host does not exist",
 			prepare{stating("access_token_url=https://nowhere.example.com")}, "credential_rejected, retryable"},
 		{"none whose token endpoint is private",
 			prepare{stating("access_token_url=https://10.0.0.1/token")}, "secret_invalid"},
-		{"none beside another of its client", prepare{holds("another", "payments-client")}, "auth_method_mismatch"},
-		{"a new one beside another, where it states a name",
-			prepare{holds("another", "payments-client"), stating("name=payments")}, "created, accepted"},
 
 		{"a namesake of its client", prepare{namesake}, "adopted, accepted"},
-		{"not a namesake of another client", prepare{holds("payments", "another")}, "auth_method_mismatch"},
-		{"not a namesake of another URL", prepare{namesake, elsewhere}, "auth_method_mismatch"},
 		{"not a namesake that rejects it", prepare{namesake, noScopes}, "auth_method_mismatch, retryable"},
 		{"not a namesake without a verdict", prepare{namesake, noVerdict}, "auth_method_mismatch, retryable"},
 		{"not a namesake, with verification off", prepare{namesake, verificationOff}, "auth_method_mismatch, retryable"},
-		{"not a namesake for a client secret alone", prepare{namesake, alone}, "auth_method_mismatch, retryable"},
 
 		{"what a tag names", prepare{tag}, "adopted, accepted"},
 		{"what a tag names, for a client secret alone", prepare{tag, alone}, "adopted, accepted"},
-		{"what a tag names, of another client", prepare{tagged("another")}, "adopted, accepted"},
 		{"what a tag names, with verification off", prepare{tag, verificationOff}, "adopted, off"},
-		{"not one that is gone, though recorded",
-			prepare{func(w *world) { w.setRecord("id=" + gone) }}, "auth_method_not_found"},
 		{"one that only GET shows", prepare{tag, func(w *world) {
 			w.datadog.Fail(datadogtest.Fault{Path: datadogtest.ListPath, Body: noMethods})
 		}}, "adopted, accepted"},
@@ -136,13 +120,10 @@ func TestWhichAuthMethodIsWritten(t *testing.T) {
 		{"its own, verified with what Datadog has",
 			prepare{tag, noScopes, stating("scope", "audience")}, "adopted, accepted"},
 
-		{"the one that it pins", prepare{pinning("payments-client")}, "adopted, accepted"},
 		{"the one that a client secret pins",
 			prepare{pinning("payments-client", "client_id", "access_token_url", "scope", "audience")}, "adopted, accepted"},
-		{"not a pinned one of another client", prepare{pinning("victim")}, "auth_method_mismatch"},
 		{"not a pinned one that rejects it",
 			prepare{pinning("victim", "client_id", "access_token_url")}, "auth_method_mismatch, retryable"},
-		{"not a pinned one that is gone", prepare{stating("auth_method_id=" + gone)}, "auth_method_not_found"},
 
 		{"a new one, with keys that were rotated", prepare{func(w *world) {
 			w.datadog.SetKeys("canary-of-a-new-api-key", appKey)
@@ -339,9 +320,4 @@ func TestAnAuthMethodThatIsNotListedYetIsNotLost(t *testing.T) {
 			w.wantResults("once it is listed", outcome)
 		})
 	}
-}
-
-// methodPath is the path of the auth method that a secret records.
-func (w *world) methodPath(name string) string {
-	return datadogtest.MethodPath + "/" + w.record(name)["id"]
 }

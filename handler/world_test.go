@@ -213,7 +213,7 @@ func (w *world) invokeIn(timeout time.Duration, payload string) (string, error) 
 	n := w.invoked
 	w.mu.Unlock()
 	answer, err := w.handler.Handle(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
-		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: function}), json.RawMessage(payload))
+		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: function + ":live"}), json.RawMessage(payload))
 	text, encoding := json.Marshal(answer)
 	if encoding != nil {
 		w.t.Error(encoding)

@@ -1,14 +1,10 @@
 package handler_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/fault"
@@ -76,6 +72,15 @@ func TestAnEventThatIsTriedAgain(t *testing.T) {
 		{"the version does not show", func(w *world, _ string) {
 			w.secrets.Stale = func(string, string) time.Duration { return time.Minute }
 		}, fault.SecretsUnavailable},
+		{"its result cannot be published", func(w *world, _ string) { w.bus.Hook = denied }, fault.PublishFailed},
+		{"a failure cannot be published", func(w *world, _ string) {
+			w.bus.Hook = denied
+			w.secrets.Put(secretName, "{}")
+		}, fault.PublishFailed},
+		{"a failure that is not told yet", func(w *world, _ string) {
+			w.bus.Hook = denied
+			w.datadog.Fail(refusing("", 500))
+		}, fault.DatadogUnavailable},
 		{"the secret does not show", func(w *world, _ string) { w.purge() }, fault.SecretNotFound},
 		{"the secret is not found after a conflict", func(w *world, _ string) {
 			conflict(w)
@@ -228,41 +233,14 @@ func TestTwoInvocationsAtOnce(t *testing.T) {
 	}
 }
 
-// otherAccount is a Secrets Manager that answers with a secret of another account.
-type otherAccount struct{ *secretstoretest.Server }
-
-func (o otherAccount) DescribeSecret(ctx context.Context, in *secretsmanager.DescribeSecretInput,
-	options ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error) {
-	out, err := o.Server.DescribeSecret(ctx, in, options...)
-	if err == nil {
-		out.ARN = aws.String(strings.Replace(*out.ARN, "123456789012", "210987654321", 1))
-	}
-	return out, err
-}
-
-// Scope is judged by what was read, too.
+// Scope is judged by what was read, too: here the function is another account's.
 func TestAnAnswerAboutAnotherSecretIsOutOfScope(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.create()
-		w.outside.Secrets = otherAccount{w.secrets}
-		w.wire()
+		w.function = strings.Replace(function, "123456789012", "210987654321", 1)
 		w.mustInvoke(directSync, fault.SecretOutOfScope)
 		if calls := w.calls(); calls["token"]+calls["POST"]+calls["TagResource"] > 0 {
 			t.Errorf("calls: %v", calls)
-		}
-	})
-}
-
-// A label event without a time is obeyed, and has no lag.
-func TestALabelEventWithoutATime(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled()
-		w.put("second")
-		w.mustInvoke(fmt.Sprintf(`{"id":"x","source":"aws.secretsmanager","detail-type":"Secret Label Updated",`+
-			`"resources":[%q],"detail":{"labelUpdated":"AWSCURRENT"}}`, w.arn()), "")
-		w.mustHold("in the end")
-		if gap := w.metrics()["AlertGap"]; len(gap) > 0 {
-			t.Errorf("AlertGap %v", gap)
 		}
 	})
 }

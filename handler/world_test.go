@@ -52,6 +52,8 @@ type world struct {
 	handler *handler.Handler
 	secret  []string // values that no output may hold
 
+	function string // the ARN by which it is invoked
+
 	mu       sync.Mutex
 	invoked  int
 	outputs  []string // answers and errors
@@ -90,7 +92,7 @@ const (
 
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, secrets: &secretstoretest.Server{}, datadog: datadogtest.New(apiKey, appKey),
-		tokens: tokentest.New(), bus: &eventbustest.Bus{}, log: &buffer{},
+		tokens: tokentest.New(), bus: &eventbustest.Bus{}, log: &buffer{}, function: function + ":live",
 		secret: []string{apiKey, appKey, accessToken, signature, sessionToken}}
 	w.tokens.AccessToken = accessToken
 	keys, _ := w.secrets.Create("datadog/keys", fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
@@ -213,7 +215,7 @@ func (w *world) invokeIn(timeout time.Duration, payload string) (string, error) 
 	n := w.invoked
 	w.mu.Unlock()
 	answer, err := w.handler.Handle(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
-		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: function + ":live"}), json.RawMessage(payload))
+		AwsRequestID: fmt.Sprintf("request-%d", n), InvokedFunctionArn: w.function}), json.RawMessage(payload))
 	text, encoding := json.Marshal(answer)
 	if encoding != nil {
 		w.t.Error(encoding)

@@ -80,7 +80,6 @@ func (a *account) runFor(d time.Duration) {
 	}
 }
 
-// minutes are the values of each metric, by the minute.
 func (a *account) minutes() map[string]map[int64][]float64 {
 	all := map[string]map[int64][]float64{}
 	for _, p := range append(a.points(), a.others...) {
@@ -197,16 +196,16 @@ func (a alarm) stateAt(now int64, minutes map[int64][]float64, before string) st
 }
 
 func (a alarm) breaches(values []float64) bool {
-	value := map[string]func() float64{
-		"Maximum": func() float64 { return slices.Max(values) },
-		"Minimum": func() float64 { return slices.Min(values) },
-		"Sum": func() (sum float64) {
-			for _, v := range values {
-				sum += v
-			}
-			return sum
-		},
-	}[a.statistic]()
+	value := slices.Max(values)
+	switch a.statistic {
+	case "Minimum":
+		value = slices.Min(values)
+	case "Sum":
+		value = 0
+		for _, v := range values {
+			value += v
+		}
+	}
 	switch a.comparison {
 	case "GreaterThanThreshold":
 		return value > a.threshold

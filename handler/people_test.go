@@ -30,7 +30,6 @@ func (w *world) create() (value string) {
 	return value
 }
 
-// createSynced makes secretName, and syncs it.
 func (w *world) createSynced() (value string) {
 	w.t.Helper()
 	value = w.create()
@@ -38,7 +37,6 @@ func (w *world) createSynced() (value string) {
 	return value
 }
 
-// createSettled makes secretName, and has it synced and settled.
 func (w *world) createSettled() (value string) {
 	w.t.Helper()
 	value = w.create()
@@ -46,7 +44,6 @@ func (w *world) createSettled() (value string) {
 	return value
 }
 
-// createManySettled makes n secrets and has them synced and settled.
 func (w *world) createManySettled(n int) {
 	w.t.Helper()
 	for i := range n {

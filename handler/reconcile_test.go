@@ -79,8 +79,7 @@ func TestSettling(t *testing.T) {
 	}
 	subtest(t, "with verification off nothing is safe to revoke", func(t *testing.T, w *world) {
 		w.create()
-		w.reconcile()
-		w.reconcileFor(15 * time.Minute)
+		w.reconcileFor(30 * time.Minute)
 		w.wantResults("in the end", "created", "settled")
 		if last := w.lastResult(); last.PreviousSecretSafeToRevoke || last.Verification != "off" {
 			t.Errorf("published: %+v", last)

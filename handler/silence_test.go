@@ -1,7 +1,6 @@
 package handler_test
 
 import (
-	"encoding/json"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -256,13 +255,11 @@ func (a *account) notices() map[string]time.Time {
 	if a.stack["NOTICE_RULE"] != "ENABLED" || a.stack["BUS"] != "default" {
 		return first
 	}
-	for _, e := range a.bus.Events() {
-		var res report.Result
-		if err := json.Unmarshal([]byte(*e.Detail), &res); err != nil {
-			a.t.Fatal(err)
-		}
+	events := a.bus.Events()
+	for n, res := range a.published() {
+		at := *events[n].Time
 		fresh := res.Outcome == report.Created || res.Outcome == report.Adopted
-		if notified := res.Outcome == report.Failed || res.Recovered != nil || fresh; !notified || e.Time.Before(a.loss) {
+		if notified := res.Outcome == report.Failed || res.Recovered != nil || fresh; !notified || at.Before(a.loss) {
 			continue
 		}
 		i := slices.IndexFunc(texts, func(text string) bool { return strings.Contains(res.Summary, text) })
@@ -271,7 +268,7 @@ func (a *account) notices() map[string]time.Time {
 			continue
 		}
 		if _, again := first[texts[i]]; !again {
-			first[texts[i]] = *e.Time
+			first[texts[i]] = at
 		}
 	}
 	return first

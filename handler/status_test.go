@@ -13,7 +13,6 @@ import (
 	"datadog-webhook-auth-sync/handler/report"
 )
 
-// getStatus sends GET /status.
 func (w *world) getStatus(query string) answer {
 	w.t.Helper()
 	return w.http(`{"version":"2.0","routeKey":"GET /status","rawPath":"/status","queryStringParameters":` + query +

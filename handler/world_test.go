@@ -61,7 +61,6 @@ type world struct {
 	busCalls int      // until resetCalls
 }
 
-// subtest is inWorld as a subtest.
 func subtest(t *testing.T, name string, test func(t *testing.T, w *world), options ...func(*world)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { inWorld(t, test, options...) })
@@ -246,7 +245,6 @@ func (w *world) mustInvoke(payload string, code fault.Code) (answer string) {
 	return answer
 }
 
-// mustSync asks for a sync of secretName directly.
 func (w *world) mustSync() report.Result {
 	w.t.Helper()
 	res, err := w.sync(secretName)
@@ -256,7 +254,6 @@ func (w *world) mustSync() report.Result {
 	return res
 }
 
-// sync asks for a sync directly.
 func (w *world) sync(name string) (report.Result, error) {
 	w.t.Helper()
 	text, err := w.invoke(fmt.Sprintf(`{"action":"sync","secretId":%q}`, name))
@@ -295,7 +292,6 @@ func label(e secretstoretest.Event) string {
 		e.VersionID, e.Time.Format(time.RFC3339), e.ARN, e.Name, e.Label, e.VersionID)
 }
 
-// published are the results on the bus.
 func (w *world) published() (results []report.Result) {
 	for _, e := range w.bus.Events() {
 		var res report.Result
@@ -307,7 +303,6 @@ func (w *world) published() (results []report.Result) {
 	return results
 }
 
-// lastResult is the one published last.
 func (w *world) lastResult() report.Result {
 	w.t.Helper()
 	results := w.published()

@@ -300,24 +300,3 @@ func TestAURLThatNobodyVerifiedGetsNoClientSecret(t *testing.T) {
 		}
 	})
 }
-
-// Datadog's list may be behind what it made, whether that was published or not.
-func TestAnAuthMethodThatIsNotListedYetIsNotLost(t *testing.T) {
-	for outcome, published := range map[string]bool{"updated": true, "adopted": false} {
-		subtest(t, outcome, func(t *testing.T, w *world) {
-			if !published {
-				w.bus.Hook = denied
-			}
-			w.createSynced()
-			w.bus.Hook = nil
-			w.newResults()
-			w.datadog.Fail(datadogtest.Fault{Method: "GET", Path: datadogtest.ListPath, Body: noMethods})
-			w.datadog.Fail(datadogtest.Fault{Method: "GET", Status: 404})
-			w.mustInvoke(directSync, fault.DatadogUnavailable)
-			w.wantResults("at once")
-			w.datadog.ClearFaults()
-			w.mustSync()
-			w.wantResults("once it is listed", outcome)
-		})
-	}
-}

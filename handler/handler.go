@@ -112,16 +112,11 @@ func (h *Handler) status(ctx context.Context, r fleet.StatusRequest, from caller
 	r.ARNPrefix = from.arnPrefix
 	answer, err := h.fleet.Status(ctx, r)
 	if err != nil {
-		return nil, h.failed(ctx, "status", err, from.requestID)
+		e := fault.From(err)
+		h.log.ErrorContext(ctx, "status", "requestId", from.requestID, "error", e)
+		return nil, e
 	}
 	return answer, nil
-}
-
-// failed writes a failure in the log and returns it as Lambda is to have it.
-func (h *Handler) failed(ctx context.Context, what string, err error, requestID string, also ...any) error {
-	e := fault.From(err)
-	h.log.ErrorContext(ctx, what, append([]any{"requestId", requestID, "error", e}, also...)...)
-	return e
 }
 
 func (h *Handler) sync(ctx context.Context, r authsync.Request, also ...any) report.Result {

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -57,7 +58,7 @@ type problem struct {
 
 // recogniseHTTP reads a request in payload format 2.0 (HTTP API) or 1.0 (REST API, or HTTP API).
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
-func recogniseHTTP(payload []byte, v2 bool) any {
+func recogniseHTTP(payload []byte) any {
 	var p struct {
 		RouteKey   string            `json:"routeKey"` // 2.0
 		RawPath    string            `json:"rawPath"`  // 2.0
@@ -76,7 +77,7 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 			Epoch1     int64  `json:"requestTimeEpoch"` // 1.0, milliseconds
 			Authorizer any    `json:"authorizer"`
 			Identity   struct {
-				UserARN string `json:"userArn"`
+				UserARN string `json:"userArn"` // 1.0
 			} `json:"identity"`
 			HTTP struct {
 				Method string `json:"method"`
@@ -87,23 +88,20 @@ func recogniseHTTP(payload []byte, v2 bool) any {
 		return fault.New(fault.UnsupportedEvent, "the payload of API Gateway is malformed")
 	}
 	authorizer, _ := p.Context.Authorizer.(map[string]any)
-	r := httpRequest{id: p.Context.ID, query: p.Query, body: p.Body, base64: p.Base64}
-	r.authenticated = identifies(authorizer)
+	iam, _ := authorizer["iam"].(map[string]any)
+	caller, _ := iam["userArn"].(string)
+	caller = cmp.Or(caller, p.Context.Identity.UserARN)
 	stage := p.Context.Stage
-	if v2 {
-		r.method, r.came = p.Context.HTTP.Method, time.UnixMilli(p.Context.Epoch)
-		_, route, _ := strings.Cut(p.RouteKey, " ")
-		r.path = routed(route, p.RawPath, stage)
-		iam, _ := authorizer["iam"].(map[string]any)
-		r.caller, _ = iam["userArn"].(string)
-	} else {
-		r.method, r.came = p.HTTPMethod, time.UnixMilli(p.Context.Epoch1)
-		if p.Context.Path != "" && p.Context.Path != p.Path {
-			stage = "" // API Gateway took it off path
-		}
-		r.path = routed(p.Resource, p.Path, stage)
-		r.caller = p.Context.Identity.UserARN
-		r.authenticated = r.authenticated || r.caller != ""
+	if p.Context.Path != "" && p.Context.Path != p.Path {
+		stage = "" // API Gateway took it off path
+	}
+	_, route, _ := strings.Cut(p.RouteKey, " ")
+	r := httpRequest{
+		id: p.Context.ID, came: time.UnixMilli(cmp.Or(p.Context.Epoch, p.Context.Epoch1)),
+		method: cmp.Or(p.Context.HTTP.Method, p.HTTPMethod),
+		path:   routed(cmp.Or(route, p.Resource), cmp.Or(p.RawPath, p.Path), stage),
+		query:  p.Query, body: p.Body, base64: p.Base64,
+		caller: caller, authenticated: caller != "" || identifies(authorizer),
 	}
 	for name, value := range p.Headers {
 		if strings.EqualFold(name, "Content-Type") {
@@ -261,10 +259,7 @@ func problemOf(e *fault.Error, r httpRequest, from caller, result *report.Result
 }
 
 func respond(status int, contentType string, document any) httpResponse {
-	body, err := json.Marshal(document)
-	if err != nil {
-		panic(err) // our own documents always encode
-	}
+	body, _ := json.Marshal(document) // our own always encode
 	headers := map[string]string{"Content-Type": contentType, "Cache-Control": "no-store"}
 	return httpResponse{status, headers, string(body)}
 }

@@ -36,11 +36,13 @@ func recogniseRotation(p map[string]json.RawMessage) any {
 
 // rotate does one step. A rotation promotes a credential that somebody staged; it does not mint one.
 func (h *Handler) rotate(ctx context.Context, r rotationStep, from caller) error {
-	what := []any{"step", r.step, "secretId", r.secretID, "versionId", r.token}
+	what := []any{"step", r.step, "secretId", r.secretID, "versionId", r.token, "requestId", from.requestID}
 	if err := h.rotateStep(ctx, r, from); err != nil {
-		return h.failed(ctx, "rotation", err, from.requestID, what...)
+		e := fault.From(err)
+		h.log.ErrorContext(ctx, "rotation", append(what, "error", e)...)
+		return e
 	}
-	h.log.InfoContext(ctx, "rotation", append(what, "requestId", from.requestID)...)
+	h.log.InfoContext(ctx, "rotation", what...)
 	return nil
 }
 
@@ -128,8 +130,8 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 	return nil
 }
 
-// testPending returns nil if the token endpoint accepts the pending credential. RotateSecret with RotateImmediately=false
-// has a version without a value tested, which passes; it cannot be finished.
+// testPending returns nil if the token endpoint accepts the pending credential. RotateSecret with
+// RotateImmediately=false has a version without a value tested, which passes; it cannot be finished.
 func (h *Handler) testPending(ctx context.Context, r rotationStep, secret secretstore.Secret, from caller) error {
 	value, err := h.syncer.Secrets.Version(ctx, r.secretID, r.token)
 	switch {

@@ -42,10 +42,9 @@ func recognise(payload []byte) any {
 		return recogniseEvent(payload)
 	case has("Step") && has("ClientRequestToken"):
 		return recogniseRotation(p)
-	case version == "2.0" && context.HTTP != nil:
-		return recogniseHTTP(payload, true)
-	case has("httpMethod") && has("requestContext") && context.ELB == nil:
-		return recogniseHTTP(payload, false)
+	case version == "2.0" && context.HTTP != nil,
+		has("httpMethod") && has("requestContext") && context.ELB == nil:
+		return recogniseHTTP(payload)
 	case has("action"):
 		return recogniseAction(p)
 	}

@@ -23,7 +23,7 @@ func FuzzPayload(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, seed := range []string{"", "{}",
+	for _, seed := range []string{"", "{}", `{"action":"sync","secretId":""}`,
 		`{"source":"aws.secretsmanager","detail-type":"AWS API Call via CloudTrail","detail":{"responseElements":[]}}`,
 		`{"version":"2.0","requestContext":{"http":{},"authorizer":{"a":1},"stage":"dev"},"rawPath":"/dev/sync",` +
 			`"body":"{\"secretId\":\"a\"}"}`,

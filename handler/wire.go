@@ -76,7 +76,15 @@ func (w withoutBytes) Write(line []byte) (int, error) {
 // New wires the function and begins to fetch Datadog's credentials, so that the first invocation finds them.
 func New(c Config, o Outside) *Handler {
 	store := &secretstore.Store{API: o.Secrets, Region: c.Region, Site: c.Site, OwnerTagKey: c.OwnerTagKey, Now: time.Now}
-	client := datadog.New(c.APIURL, o.Datadog, datadogCredentials(c, o, store))
+	var credentials datadog.Credentials = datadog.Keyless{OrgUUID: c.OrgUUID, Role: o.Role}
+	if c.OrgUUID == "" {
+		read := func(ctx context.Context, arn string) (sensitive.Text, error) {
+			value, err := store.Current(ctx, arn)
+			return value.Text, err
+		}
+		credentials = datadog.Stored{APIKeySecret: c.APIKeySecretARN, AppKeySecret: c.AppKeySecretARN, Read: read}
+	}
+	client := datadog.New(c.APIURL, o.Datadog, credentials)
 	syncer := &authsync.Syncer{
 		Secrets: store, AuthMethods: client, Bus: &eventbus.Bus{API: o.Bus, Name: c.EventBus},
 		Scope: secretstore.Scope{Prefix: c.Prefix, KeyARNs: []string{c.APIKeySecretARN, c.AppKeySecretARN}},
@@ -98,16 +106,4 @@ func New(c Config, o Outside) *Handler {
 		meter: meter{o.Log, c.FunctionName},
 		log:   slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: c.LogLevel})),
 	}
-}
-
-// datadogCredentials returns those that the configuration names: of the function's role, or in Secrets Manager.
-func datadogCredentials(c Config, o Outside, store *secretstore.Store) datadog.Credentials {
-	if c.OrgUUID != "" {
-		return datadog.Keyless{OrgUUID: c.OrgUUID, Role: o.Role}
-	}
-	read := func(ctx context.Context, arn string) (sensitive.Text, error) {
-		value, err := store.Current(ctx, arn)
-		return value.Text, err
-	}
-	return datadog.Stored{APIKeySecret: c.APIKeySecretARN, AppKeySecret: c.AppKeySecretARN, Read: read}
 }

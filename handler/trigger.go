@@ -3,6 +3,7 @@ package handler
 import (
 	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -131,13 +132,9 @@ func firstResource(e events.EventBridgeEvent) string {
 // leavesCurrent reports whether an event of this name leaves AWSCURRENT as it is, or removes the secret. Of a rotation
 // only RotationSucceeded moves it, not RotationStarted, RotationFailed or TestRotationSucceeded.
 func leavesCurrent(eventName string) bool {
-	switch eventName {
-	case "RotationSucceeded":
-		return false
-	case "TagResource", "UntagResource", "DeleteSecret":
-		return true
-	}
-	return strings.Contains(eventName, "Rotation")
+	others := []string{"TagResource", "UntagResource", "DeleteSecret"}
+	rotation := strings.Contains(eventName, "Rotation") && eventName != "RotationSucceeded"
+	return rotation || slices.Contains(others, eventName)
 }
 
 // member returns the first of the named strings of an object that is not empty. Some calls have no object there.

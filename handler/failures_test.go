@@ -271,13 +271,9 @@ func TestTheHeldCredential(t *testing.T) {
 	subtest(t, "a dry run does not ask", func(t *testing.T, w *world) {
 		w.createSettled()
 		w.putRejected("second")
-		before := w.tag(secretName)
 		w.resetCalls()
 		w.mustInvoke(dryRun, fault.CredentialRejected)
 		w.wantCalls("a dry run", map[string]int{"GetSecretValue": 1, "DescribeSecret": 1, "token": 3, "list": 1})
-		if w.wantResults("a dry run"); w.tag(secretName) != before {
-			t.Errorf("record %s", w.tag(secretName))
-		}
 	})
 	subtest(t, "with verification off it is only asked whether it is there", func(t *testing.T, w *world) {
 		w.createSettled()

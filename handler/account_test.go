@@ -40,14 +40,6 @@ func newAccount(w *world) *account {
 	return a
 }
 
-// settleTwo has two secrets synced and settled.
-func (a *account) settleTwo() {
-	a.first = a.value("first", "name=payments")
-	a.secrets.Create(secretName, a.first)
-	a.secrets.Create(otherName, a.value("of-other", "name=other"))
-	a.runFor(2 * schedulePeriod)
-}
-
 // deliver invokes the function as Lambda does for an event: again after one and two minutes. Then the event goes to the
 // failure queue.
 func (a *account) deliver(event string) {

@@ -23,7 +23,7 @@ func withoutKeys(w *world) {
 
 func TestWithoutKeys(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.createSynced()
+		w.createSettled()
 		w.datadog.Federate(datadogtest.Federation{}) // the mapping is taken away
 		w.datadog.EndTokens()
 		w.mustInvoke(directSync, fault.DatadogUnauthorized)
@@ -32,7 +32,7 @@ func TestWithoutKeys(t *testing.T) {
 
 // Both keys in one secret is what all other tests have.
 func TestKeysInTwoSecrets(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) { w.createSynced() }, func(w *world) {
+	inWorld(t, func(t *testing.T, w *world) { w.createSettled() }, func(w *world) {
 		w.config.APIKeySecretARN, _ = w.secrets.Create("datadog/api", apiKey)
 		w.config.AppKeySecretARN, _ = w.secrets.Create("datadog/app", appKey)
 	})

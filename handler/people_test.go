@@ -30,13 +30,6 @@ func (w *world) create() (value string) {
 	return value
 }
 
-func (w *world) createSynced() (value string) {
-	w.t.Helper()
-	value = w.create()
-	w.mustSync()
-	return value
-}
-
 func (w *world) createSettled() (value string) {
 	w.t.Helper()
 	value = w.create()

@@ -134,7 +134,10 @@ func TestSilence(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				a := newAccount(w)
 				if loss.lose != nil {
-					a.settleTwo()
+					a.first = a.value("first", "name=payments")
+					a.secrets.Create(secretName, a.first)
+					a.secrets.Create(otherName, a.value("of-other", "name=other"))
+					a.runFor(2 * schedulePeriod) // so that both are settled
 				}
 				a.loss = time.Now()
 				for _, step := range loss.lose {

@@ -78,20 +78,23 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	must(!keyless || !otherAWS.MatchString(c.Region), "DdOrgUuid",
 		"must be empty in "+c.Region+": keyless is for the partition aws")
 	keySecret := `^(arn:[a-z-]+:secretsmanager:` + c.Region + `:\d{12}:secret:[\w/+=.@!-]+-[A-Za-z0-9]{6})?$`
-	for _, rule := range []struct {
-		parameter, value, pattern string
-		longest                   int // not in the pattern, which would take longer to compile
+	aKeySecret := "must be the complete ARN of a secret in " + c.Region + ", or empty"
+	for _, p := range []struct {
+		name, value, pattern string
+		longest              int // not in the pattern, which would take longer to compile
+		rule                 string
 	}{
-		{"DdApiKeySecretArn", c.APIKeySecretARN, keySecret, 2048},
-		{"DdAppKeySecretArn", c.AppKeySecretARN, keySecret, 2048},
-		{"DdOrgUuid", c.OrgUUID, `^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$`, 36},
-		{"OwnerTagKey", c.OwnerTagKey, `^[\w .:/=+@-]*$`, 128},
-		{"SecretNamePrefix", c.Prefix, `^[\w/+=.@-]+/$`, 512},
-		{"EventBusName", c.EventBus, `^(arn:[a-z-]+:events:[a-z0-9-]+:\d{12}:event-bus/)?[\w/.-]+$`, 320},
-		{"AuthMethodNamePrefix", c.NamePrefix, `^[\w/+=.@ :-]*$`, 64},
+		{"DdApiKeySecretArn", c.APIKeySecretARN, keySecret, 2048, aKeySecret},
+		{"DdAppKeySecretArn", c.AppKeySecretARN, keySecret, 2048, aKeySecret},
+		{"DdOrgUuid", c.OrgUUID, `^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$`, 36, "must be a UUID, or empty"},
+		{"OwnerTagKey", c.OwnerTagKey, `^[\w .:/=+@-]*$`, 128, "must be the key of a tag, or empty"},
+		{"SecretNamePrefix", c.Prefix, `^[\w/+=.@-]+/$`, 512, "must have only letters, digits and /_+=.@-, and end with /"},
+		{"EventBusName", c.EventBus, `^(arn:[a-z-]+:events:[a-z0-9-]+:\d{12}:event-bus/)?[\w/.-]+$`, 320,
+			"must be the name or the ARN of an event bus"},
+		{"AuthMethodNamePrefix", c.NamePrefix, `^[\w/+=.@ :-]*$`, 64,
+			"must have at most 64 characters: letters, digits, spaces and /_+=.@:-"},
 	} {
-		ok := regexp.MustCompile(rule.pattern).MatchString(rule.value) && len(rule.value) <= rule.longest
-		must(ok, rule.parameter, fmt.Sprintf("must match %s, in at most %d characters", rule.pattern, rule.longest))
+		must(regexp.MustCompile(p.pattern).MatchString(p.value) && len(p.value) <= p.longest, p.name, p.rule)
 	}
 	c.AppKeySecretARN = cmp.Or(c.AppKeySecretARN, c.APIKeySecretARN)
 	hours, err := strconv.Atoi(getenv("REFRESH_HOURS"))

@@ -232,7 +232,8 @@ func syncRequest(members map[string]json.RawMessage) (authsync.Request, *fault.E
 	secretID, _ := strictjson.String(members["secretId"])
 	dryRun, isBoolean := boolean(members["dryRun"])
 	delete(members, "secretId")
-	if delete(members, "dryRun"); secretID == "" || !isBoolean || len(members) > 0 {
+	delete(members, "dryRun")
+	if secretID == "" || !isBoolean || len(members) > 0 {
 		return authsync.Request{}, fault.New(fault.BadRequest,
 			"a sync takes only secretId, the name or the ARN of a secret, and dryRun, true or false")
 	}

@@ -27,8 +27,8 @@ func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() ti
 	return &Listing{fetch: fetch, now: now, methods: map[string]AuthMethod{}, written: map[string]time.Time{}}
 }
 
-// Load fetches the listing unless it was fetched since it was outdated, within MaxAge. It keeps what a newer fetch found, and what a
-// write returned that ended after this fetch began.
+// Load fetches the listing unless it was fetched since it was outdated, within MaxAge. It keeps what a newer fetch
+// found, and what a write returned that ended after this fetch began.
 func (l *Listing) Load(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.began.After(l.outdated) && (l.MaxAge == 0 || l.now().Sub(l.began) < l.MaxAge)

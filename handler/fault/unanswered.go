@@ -13,8 +13,8 @@ import (
 )
 
 // Unanswered returns why a call that ended in err has no answer that can be used, in our own words. The text of err is
-// dropped, and so is what it wraps, but for the errors of package context: net/http and the AWS SDK quote an answer that
-// they cannot read, and it may repeat what was sent.
+// dropped, and so is what it wraps, but for the errors of package context: net/http and the AWS SDK quote an answer
+// that they cannot read, and it may repeat what was sent.
 func Unanswered(err error) error {
 	lookup, isLookup := errors.AsType[*net.DNSError](err)
 	answer, isAnswer := errors.AsType[interface { // the AWS SDK's

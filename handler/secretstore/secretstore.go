@@ -140,8 +140,8 @@ func (s *Store) Describe(ctx context.Context, id string) (Secret, error) {
 		RotationLambdaARN: out.RotationLambdaARN, SecretVersionsToStages: out.VersionIdsToStages, Tags: out.Tags}), nil
 }
 
-// Page lists up to 100 secrets whose names begin with prefix, and the token of the next page, empty on the last. Secrets
-// marked for deletion are not listed. A token that Secrets Manager does not know is bad_request.
+// Page lists up to 100 secrets whose names begin with prefix, and the token of the next page, empty on the last.
+// Secrets marked for deletion are not listed. A token that Secrets Manager does not know is bad_request.
 func (s *Store) Page(ctx context.Context, prefix, token string) (secrets []Secret, next string, err error) {
 	in := &sm.ListSecretsInput{MaxResults: aws.Int32(100), // the most there is
 		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}}

@@ -43,13 +43,23 @@ type bench struct {
 	fetches int
 }
 
+// both keys as a secret holds them.
+func both(apiKey string) sensitive.Text {
+	return sensitive.New(fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, apiKey, appKey))
+}
+
+// keys are credentials that are there.
+func keys(apiKey string) datadog.Stored {
+	return datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) { return both(apiKey), nil }}
+}
+
 func newBench(t *testing.T) *bench {
 	b := &bench{Server: datadogtest.New("right", appKey), fetch: func(int) (string, error) { return "right", nil }}
 	b.Put(datadogtest.AuthMethod{ID: id, Name: "payments", AccessTokenURL: held.AccessTokenURL, ClientID: "c", ClientSecret: "old", Scope: &scope})
 	stored := datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
 		b.fetches++ // one at a time
 		key, err := b.fetch(b.fetches)
-		return sensitive.New(fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, key, appKey)), err
+		return both(key), err
 	}}
 	stranger := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("called %s with %v", r.Host, r.Header) })
 	b.Client = datadog.New("https://api.datadoghq.com/", standin.Hosts{"api.datadoghq.com": b.Server, "elsewhere.example.com": stranger}, stored)
@@ -277,10 +287,7 @@ func (f *frozen) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestDeadConnection(t *testing.T) {
-	stored := datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
-		return sensitive.New(`{"api_key":"right","app_key":"` + appKey + `"}`), nil
-	}}
-	for name, credentials := range map[string]datadog.Credentials{"with keys": stored, "keyless": keyless} {
+	for name, credentials := range map[string]datadog.Credentials{"with keys": keys("right"), "keyless": keyless} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				connection := &frozen{standin.Hosts{"api.datadoghq.com": withKeyless(t, keyless).Server}, true}

@@ -10,7 +10,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"testing"
 
@@ -28,10 +27,7 @@ func create(t *testing.T, base string, config *tls.Config) error {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
-	client := datadog.New(base, transport, datadog.Stored{Read: func(context.Context, string) (sensitive.Text, error) {
-		return sensitive.New(fmt.Sprintf(`{"api_key":%q,"app_key":%q}`, secrets["API key"], secrets["application key"])), nil
-	}})
-	_, err := client.Create(context.Background(), datadog.Write{Name: "payments", ClientSecret: sensitive.New(secrets["client secret"])})
+	_, err := datadog.New(base, transport, keys(secrets["API key"])).Create(context.Background(), datadog.Write{Name: "payments", ClientSecret: sensitive.New(secrets["client secret"])})
 	if err == nil {
 		t.Error("no error")
 	}
@@ -55,43 +51,36 @@ func mustNotQuote(t *testing.T, err error) {
 func TestNothingIsQuoted(t *testing.T) {
 	log.SetOutput(io.Discard) // the wiring's concern
 	trusted, trusting := standin.Certificate("localhost")
-	quiet := log.New(io.Discard, "", 0)
+	http2 := trusted.Clone()
+	http2.NextProtos = []string{"h2"}
+	type bytes struct { // that a server sends
+		tls    *tls.Config // nil: over none
+		scheme string      // that the client was told
+		answer string
+	}
 	for what, value := range secrets {
+		length := func(n int) string { return string(rune(n + len(value))) }
+		stranger, _ := standin.Certificate(value + ".example.com")
+		all := map[string]bytes{
+			"instead of TLS":               {nil, "https", value},
+			"as a TLS record":              {nil, "https", "\x16\x03\x03\x00" + length(0) + value},
+			"as a TLS alert":               {nil, "https", "\x15\x03\x03\x00" + length(0) + value},
+			"in HTTP where is TLS":         {nil, "https", "HTTP/1.1 400 " + value + "\r\n\r\n" + value},
+			"as the name of a certificate": {stranger, "https", ""},
+			"in a GOAWAY of HTTP/2": {http2, "https", "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + // behind SETTINGS
+				"\x00\x00" + length(8) + "\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x01\x00\x00\x00\x02" + value},
+		}
 		for form, text := range map[string]string{"": value, " in base64": base64.StdEncoding.EncodeToString([]byte("x:" + value)), " escaped": url.QueryEscape(value)} {
 			for place, answer := range standin.Garbled(text) {
-				for scheme, start := range map[string]func(*httptest.Server){"http": (*httptest.Server).Start, "https": (*httptest.Server).StartTLS} {
-					t.Run(what+form+" "+place+" over "+scheme, func(t *testing.T) {
-						server := httptest.NewUnstartedServer(standin.Raw(answer))
-						server.TLS, server.Config.ErrorLog = trusted.Clone(), quiet
-						start(server)
-						defer server.Close()
-						_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-						mustNotQuote(t, create(t, scheme+"://localhost:"+port, trusting))
-					})
-				}
+				all[form+place+" over http"] = bytes{nil, "http", answer}
+				all[form+place+" over https"] = bytes{trusted, "https", answer}
 			}
 		}
-		for place, answer := range map[string]string{
-			"instead of TLS":       value,
-			"as a TLS record":      "\x16\x03\x03\x00" + string(rune(len(value))) + value,
-			"as a TLS alert":       "\x15\x03\x03\x00" + string(rune(len(value))) + value,
-			"in HTTP where is TLS": "HTTP/1.1 400 " + value + "\r\n\r\n" + value,
-		} {
+		for place, tc := range all {
 			t.Run(what+" "+place, func(t *testing.T) {
-				mustNotQuote(t, create(t, "https://localhost:"+listen(t, nil, answer), trusting))
+				mustNotQuote(t, create(t, tc.scheme+"://localhost:"+listen(t, tc.tls, tc.answer), trusting))
 			})
 		}
-		t.Run(what+" in a GOAWAY of HTTP/2", func(t *testing.T) {
-			config := trusted.Clone()
-			config.NextProtos = []string{"h2"}
-			goAway := "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + // SETTINGS
-				"\x00\x00" + string(rune(8+len(value))) + "\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x01\x00\x00\x00\x02" + value
-			mustNotQuote(t, create(t, "https://localhost:"+listen(t, config, goAway), trusting))
-		})
-		t.Run(what+" as the name of a certificate", func(t *testing.T) {
-			certificate, _ := standin.Certificate(value + ".example.com")
-			mustNotQuote(t, create(t, "https://localhost:"+listen(t, certificate, ""), trusting))
-		})
 	}
 }
 
@@ -126,11 +115,11 @@ func listen(t *testing.T, config *tls.Config, answer string) (port string) {
 
 // A proxy that goes on with another protocol, and says nothing, would hold the function until Lambda ends it.
 func TestAnotherProtocolIsNoAnswer(t *testing.T) {
-	done := make(chan struct{})
-	s := httptest.NewServer(standin.Upgraded(done))
-	defer s.Close()
-	defer close(done)
-	if failed, ok := errors.AsType[*datadog.Error](create(t, s.URL, &tls.Config{MinVersion: tls.VersionTLS12})); !ok || !datadog.IsLost(failed) {
-		t.Errorf("error: %v", failed)
+	silent, _ := io.Pipe()
+	_, err := datadog.New("https://api.datadoghq.com", transportFunc(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: silent}, nil
+	}), keys(secrets["API key"])).List(context.Background())
+	if failed, ok := errors.AsType[*datadog.Error](err); !ok || !datadog.IsLost(failed) {
+		t.Errorf("error: %v", err)
 	}
 }

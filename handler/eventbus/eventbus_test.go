@@ -28,7 +28,7 @@ var event = eventbus.Event{DetailType: "Datadog Auth Method Synced", Detail: []b
 
 func TestPublish(t *testing.T) {
 	answers := func(list ...eventbustest.Answer) []eventbustest.Answer { return list }
-	entry := func(code string) eventbustest.Answer { return eventbustest.Answer{Codes: []string{code}} }
+	entry := func(code string) eventbustest.Answer { return eventbustest.Answer{Code: code} }
 	throttled := entry("ThrottlingException")
 	lost := fmt.Errorf("canary of a third party: %w", syscall.ECONNREFUSED)
 	denied := &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "canary"}

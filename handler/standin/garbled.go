@@ -56,17 +56,3 @@ func Raw(answer string) http.Handler {
 		_, _ = io.Copy(conn, strings.NewReader(answer))
 	})
 }
-
-// Upgraded answers each request with another protocol, as a WebSocket server
-// does, and then says nothing until done is closed.
-func Upgraded(done <-chan struct{}) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(err)
-		}
-		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-		<-done
-	})
-}

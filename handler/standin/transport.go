@@ -7,11 +7,10 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
+	"net/http/httptest"
+	"testing/iotest"
 	"time"
 )
 
@@ -28,19 +27,6 @@ type Hosts map[string]http.Handler
 
 // RoundTrip implements http.RoundTripper.
 func (hosts Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
-	h, ok := hosts[r.URL.Host]
-	if !ok {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}}
-	}
-	return transport{h}.RoundTrip(r)
-}
-
-type transport struct{ http.Handler }
-
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		var err error
@@ -50,115 +36,47 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	h, ok := hosts[r.URL.Host]
+	if !ok {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}}
+	}
 	if err := context.Cause(r.Context()); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	seen, err := received(ctx, r, body)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	done := make(chan *recorder, 1)
+	seen := httptest.NewRequest(r.Method, r.URL.RequestURI(), bytes.NewReader(body))
+	seen.Header, seen.Host = r.Header.Clone(), cmp.Or(r.Host, r.URL.Host)
+	rec, done := httptest.NewRecorder(), make(chan bool, 1)
 	go func() {
-		defer cancel()
-		rec := &recorder{header: http.Header{}}
+		cut := false
+		defer func() { done <- cut }()
 		defer func() {
-			if p := recover(); p != nil {
-				if p != http.ErrAbortHandler {
-					panic(p)
-				}
-				rec.cut = true
+			if p := recover(); p == http.ErrAbortHandler {
+				cut = true
+			} else if p != nil {
+				panic(p)
 			}
-			done <- rec
 		}()
-		t.ServeHTTP(rec, seen)
+		h.ServeHTTP(rec, seen)
 	}()
 	select {
 	case <-r.Context().Done():
-		cancel()
 		return nil, context.Cause(r.Context())
-	case rec := <-done:
-		return rec.response(r)
+	case cut := <-done:
+		if cut && !rec.Flushed {
+			return nil, io.ErrUnexpectedEOF
+		}
+		res := rec.Result()
+		if res.Request = r; cut {
+			res.Body = io.NopCloser(io.MultiReader(res.Body, iotest.ErrReader(io.ErrUnexpectedEOF)))
+		}
+		return res, nil
 	}
 }
-
-// received is r as a server sees it.
-func received(ctx context.Context, r *http.Request, body []byte) (*http.Request, error) {
-	got := r.Clone(ctx)
-	got.RequestURI = r.URL.RequestURI()
-	var err error
-	if got.URL, err = url.ParseRequestURI(got.RequestURI); err != nil {
-		return nil, err
-	}
-	got.Host = cmp.Or(r.Host, r.URL.Host)
-	got.RemoteAddr = "192.0.2.1:1234"
-	got.Body = io.NopCloser(bytes.NewReader(body))
-	got.ContentLength = int64(len(body))
-	return got, nil
-}
-
-// recorder is the http.ResponseWriter of one call.
-type recorder struct {
-	header  http.Header
-	status  int
-	sent    http.Header // header as it was at WriteHeader
-	body    bytes.Buffer
-	flushed bool
-	cut     bool
-}
-
-func (rec *recorder) Header() http.Header { return rec.header }
-
-func (rec *recorder) WriteHeader(status int) {
-	if rec.status == 0 {
-		rec.status, rec.sent = status, maps.Clone(rec.header)
-	}
-}
-
-func (rec *recorder) Write(p []byte) (int, error) {
-	rec.WriteHeader(http.StatusOK)
-	return rec.body.Write(p)
-}
-
-// Flush implements http.Flusher: what was written so far outlives a cut.
-func (rec *recorder) Flush() {
-	rec.WriteHeader(http.StatusOK)
-	rec.flushed = true
-}
-
-func (rec *recorder) response(r *http.Request) (*http.Response, error) {
-	if rec.cut && !rec.flushed {
-		return nil, io.ErrUnexpectedEOF
-	}
-	rec.WriteHeader(http.StatusOK)
-	if rec.body.Len() > 0 && rec.sent.Get("Content-Type") == "" {
-		rec.sent.Set("Content-Type", http.DetectContentType(rec.body.Bytes()))
-	}
-	res := &http.Response{
-		Status:     strconv.Itoa(rec.status) + " " + http.StatusText(rec.status),
-		StatusCode: rec.status,
-		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header:        rec.sent,
-		Body:          io.NopCloser(&rec.body),
-		ContentLength: int64(rec.body.Len()),
-		Request:       r,
-	}
-	if rec.cut {
-		res.Body = io.NopCloser(io.MultiReader(&rec.body, cutReader{}))
-		res.ContentLength = -1
-	}
-	return res, nil
-}
-
-type cutReader struct{}
-
-func (cutReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // Wait reports whether d passed before the context ended.
 func Wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
+	if d <= 0 || ctx.Err() != nil {
+		return ctx.Err() == nil
 	}
 	select {
 	case <-time.After(d):

@@ -96,7 +96,9 @@ func TestEachAttemptHasItsOwnConnection(t *testing.T) {
 // TestNothingOfTheServersIsTold: a server that knows the secret sends it back wherever net/http could quote it. What
 // net/http tells the standard logger of bytes that nobody asked for, package handler takes out.
 func TestNothingOfTheServersIsTold(t *testing.T) {
-	logged := captureLog(t)
+	var logged bytes.Buffer
+	before := log.Writer()
+	log.SetOutput(&logged)
 	for place, answer := range standin.Garbled(canary) {
 		t.Run(place, func(t *testing.T) {
 			s := httptest.NewServer(standin.Raw(answer))
@@ -107,26 +109,21 @@ func TestNothingOfTheServersIsTold(t *testing.T) {
 		})
 	}
 	t.Run("before the request", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
+		s := httptest.NewUnstartedServer(nil)
+		s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if state == http.StateNew {
 				_, _ = io.WriteString(c, canary)
 				c.Close()
 			}
-		}()
+		}
+		s.Start()
+		defer s.Close()
 		for range 5 { // it is heard first only now and then
-			check(t, tokencheck.New(tokencheck.Transport(true)), at("http://"+l.Addr().String()), "")
+			check(t, tokencheck.New(tokencheck.Transport(true)), at(s.URL), "")
 		}
 	})
-	for line := range strings.Lines(logged()) {
+	log.SetOutput(before)
+	for line := range strings.Lines(logged.String()) {
 		before, _, _ := strings.Cut(line, " received on idle HTTP channel starting with ")
 		if sensitive.New(canary).In(before) {
 			t.Errorf("logged %q", line)
@@ -134,35 +131,13 @@ func TestNothingOfTheServersIsTold(t *testing.T) {
 	}
 }
 
-// captureLog returns what the standard logger wrote since.
-func captureLog(t *testing.T) func() string {
-	var mu sync.Mutex
-	var buffer bytes.Buffer
-	before := log.Writer()
-	log.SetOutput(writer(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return buffer.Write(p)
-	}))
-	t.Cleanup(func() { log.SetOutput(before) })
-	return func() string {
-		mu.Lock()
-		defer mu.Unlock()
-		return buffer.String()
-	}
-}
-
-type writer func([]byte) (int, error)
-
-func (w writer) Write(p []byte) (int, error) { return w(p) }
-
 // An endpoint that goes on with another protocol, and says nothing, would hold the function until Lambda ends it.
 func TestAnotherProtocolIsNoAnswer(t *testing.T) {
-	done := make(chan struct{})
-	s := httptest.NewServer(standin.Upgraded(done))
-	defer s.Close()
-	defer close(done)
-	if v := check(t, tokencheck.New(tokencheck.Transport(true)), at(s.URL), ""); v.Outcome != tokencheck.Inconclusive {
+	silent, _ := io.Pipe()
+	v := check(t, tokencheck.New(roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusSwitchingProtocols, Body: silent}, nil
+	})), credential, "")
+	if v.Outcome != tokencheck.Inconclusive {
 		t.Errorf("verdict: %+v", v)
 	}
 }

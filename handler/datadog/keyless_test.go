@@ -121,33 +121,6 @@ func TestKeyless(t *testing.T) {
 	})
 }
 
-// A proof that was stolen, or is not the mapped role's, gets no token. The stand-in says so: Datadog must.
-func TestProofsOfOthers(t *testing.T) {
-	for name, tc := range map[string]struct {
-		datadog.Keyless
-		identity string
-		admitted bool
-	}{
-		"its own":                   {keyless, session, true},
-		"another organisation's":    {datadog.Keyless{OrgUUID: another, Role: role}, session, false},
-		"another role's":            {keyless, "arn:aws:sts::123456789012:assumed-role/sync-2/function", false},
-		"another account's":         {keyless, "arn:aws:sts::210987654321:assumed-role/sync/function", false},
-		"another function's":        {keyless, "arn:aws:sts::123456789012:assumed-role/sync/function-2", false},
-		"a user's":                  {keyless, "arn:aws:iam::123456789012:user/sync", false},
-		"signed with another key":   {datadog.Keyless{OrgUUID: org, Role: credentials.NewStaticCredentialsProvider("ASIAEXAMPLE", "x", sessionToken)}, session, false},
-		"without a session's token": {datadog.Keyless{OrgUUID: org, Role: credentials.NewStaticCredentialsProvider("ASIAEXAMPLE", signingKey, "")}, session, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := withKeyless(t, tc.Keyless)
-			b.Federate(datadogtest.Federation{OrgUUID: org, ARN: session, CallerIdentity: datadogtest.SignedBy(role.Value, tc.identity)})
-			_, err := b.List(context.Background())
-			if (err == nil) != tc.admitted || !tc.admitted && !fault.Is(err, fault.DatadogUnauthorized) {
-				t.Errorf("error %v", err)
-			}
-		})
-	}
-}
-
 func TestExchange(t *testing.T) {
 	answer := func(attributes string) datadogtest.Fault {
 		return datadogtest.Fault{Status: 200, Body: `{"data":{"attributes":{` + attributes + `}}}`}

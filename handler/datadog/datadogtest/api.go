@@ -70,7 +70,6 @@ func (s *Server) act(call *Call, r *http.Request, id string, body []byte) standi
 		return s.write(call, m, body, http.StatusOK)
 	case http.MethodDelete:
 		delete(s.methods, id)
-		call.Committed = true
 		return standin.Reply{Status: http.StatusNoContent}
 	default:
 		return standin.JSON(http.StatusOK, object{"data": m.shown()})
@@ -120,7 +119,6 @@ func (s *Server) write(call *Call, m AuthMethod, body []byte, status int) standi
 		return refuse(http.StatusConflict, "An auth method with this name already exists.")
 	}
 	s.methods[m.ID] = m
-	call.Committed = true
 	return standin.JSON(status, object{"data": m.shown()})
 }
 

@@ -26,11 +26,9 @@ type AuthMethod struct {
 
 // Call is one request that came in. It holds no header and no value from the body.
 type Call struct {
-	N                   int // 1 for the first since New or ResetCalls
-	Method, Path, Query string
-	Attributes          []string // names of the attributes that a body carried, sorted
-	Status              int      // as answered; 0 = not yet, or never: the connection was cut
-	Committed           bool     // it changed what Datadog holds
+	Method, Path string
+	Attributes   []string // names of the attributes that a body carried, sorted
+	Status       int      // as answered; 0 = not yet, or never: the connection was cut
 }
 
 // Fault is what goes wrong with the calls that it matches.
@@ -156,9 +154,8 @@ func (s *Server) ResetCalls() {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := standin.Body(w, r)
 	id, known := route(r)
-	call := &Call{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
+	call := &Call{Method: r.Method, Path: r.URL.Path}
 	s.mu.Lock()
-	call.N = len(s.calls) + 1
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
 	reply := refuse(http.StatusNotImplemented, "datadogtest: not part of the API: "+r.Method+" "+r.URL.String())

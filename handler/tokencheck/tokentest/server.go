@@ -19,11 +19,9 @@ import (
 
 // Call is one request that came in. It never holds a secret.
 type Call struct {
-	N                         int              // 1 for the first since New or ResetCalls
 	Style                     tokencheck.Style // "" = none, or more than one
 	ClientID, Scope, Audience string
-	Status                    int    // as answered; 0 = not yet, or never: the connection was cut
-	Error                     string // the OAuth error code that the server itself found; "" = it issued a token
+	Status                    int // as answered; 0 = not yet, or never: the connection was cut
 }
 
 // Answer is what a provider says to one style of client authentication.
@@ -124,8 +122,8 @@ func (s *Server) ResetCalls() {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := standin.Body(w, r)
+	call := &Call{}
 	s.mu.Lock()
-	call := &Call{N: len(s.calls) + 1}
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
 	reply := s.faults.Around(r, body, s.Latency, func() standin.Reply {
@@ -146,7 +144,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // (section 5.2).
 func (s *Server) grant(call *Call, r *http.Request, body string) standin.Reply {
 	refuse := func(status int, code string) standin.Reply {
-		call.Error = code
 		return standin.JSON(status, map[string]any{"error": code, "error_description": "refused by tokentest"})
 	}
 	form, err := url.ParseQuery(body)

@@ -95,21 +95,17 @@ func (inv *invocation) accepted(secret string) bool {
 	return len(all) > 0 && all[len(all)-1].answer == aToken
 }
 
-// refused: there was a refusal since the last token.
-func (inv *invocation) refused(secret string) (is bool) {
+// verdict is the last token or refusal, if there was one.
+func (inv *invocation) verdict(secret string) (last string) {
 	for _, a := range inv.attempts[secret] {
-		is = a.answer == refusal || is && a.answer != aToken
+		if a.answer != noVerdict {
+			last = a.answer
+		}
 	}
-	return is
+	return last
 }
 
-// acceptedSince: there was a token since the last refusal.
-func (inv *invocation) acceptedSince(secret string) (is bool) {
-	for _, a := range inv.attempts[secret] {
-		is = a.answer == aToken || is && a.answer != refusal
-	}
-	return is
-}
+func (inv *invocation) refused(secret string) bool { return inv.verdict(secret) == refusal }
 
 // rejected: of the last check every attempt was refused, or that of the known style.
 func (inv *invocation) rejected(secret, known string) bool {

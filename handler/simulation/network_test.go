@@ -214,7 +214,7 @@ func (w *world) datadogRequest(inv *invocation, r *http.Request, body []byte) (*
 		m, _ := w.datadog.Get(id)
 		target = m.Name // ids differ from run to run
 	}
-	var sent *written
+	var sent *write
 	if len(body) > 0 {
 		sent = w.writing(inv, op, id, body)
 	}
@@ -251,7 +251,7 @@ func (w *world) datadogRequest(inv *invocation, r *http.Request, body []byte) (*
 	}
 	if rec.Code < 300 {
 		if sent != nil {
-			inv.wrote[sent.secret], id = time.Now(), sent.id
+			inv.wrote[sent.secret], id = time.Now(), sent.method
 		}
 		inv.shown = append(inv.shown, shown{id, at})
 	}

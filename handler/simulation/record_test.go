@@ -110,10 +110,9 @@ func (w *world) checkRecord(inv *invocation, x *team, tag string) {
 		wrong("ends a loss without news")
 	}
 	succeeded := news(func(p *publication) bool { return p.Error == nil })
-	created := slices.ContainsFunc(w.commits, func(c commit) bool { return c.inv == inv && c.create && c.team == x })
 	switch s := next["state"]; {
 	case succeeded || s == "":
-	case s == "settled" && was["state"] != s, created && was["id"] != next["id"] && !inv.blind:
+	case s == "settled" && was["state"] != s, w.created(inv, x) && was["id"] != next["id"] && !inv.blind:
 		wrong("records a success that it did not publish")
 	}
 	if s := next["state"]; s == "settled" || s == "unproven" {
@@ -142,7 +141,7 @@ func (inv *invocation) forgets(x *team, was, is string) string {
 	for _, v := range x.versions {
 		for _, id := range v.ids {
 			key := refusedKey(id)
-			refused[key], accepted[key] = inv.refused(v.secret), inv.acceptedSince(v.secret)
+			refused[key], accepted[key] = inv.refused(v.secret), inv.verdict(v.secret) == aToken
 			if anyRefused = anyRefused || refused[key]; refused[key] && id == current {
 				mustBe = key
 			}

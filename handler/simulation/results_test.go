@@ -91,7 +91,6 @@ func (w *world) checkSuccess(inv *invocation, x *team, r result) {
 		return
 	}
 	recovers := seen.record.published() != "" && r.Verification == "accepted"
-	created := func(c commit) bool { return c.inv == inv && c.create && c.team == x }
 	switch wrote := inv.wrote[v.secret]; {
 	case wrote.IsZero():
 		w.violated("%s says %s of %s, which it did not push", inv.id, r.Outcome, v.secret)
@@ -104,7 +103,7 @@ func (w *world) checkSuccess(inv *invocation, x *team, r result) {
 	case !recovers && r.Recovered != nil:
 		w.violated("%s says that %s works again: %v", inv.id, x.secretName(), seen.record)
 	case r.Outcome == "settled" && (inv.kind != "reconcile" || seen.record["state"] == "settled"),
-		r.Outcome == "created" && !slices.ContainsFunc(w.commits, created),
+		r.Outcome == "created" && !w.created(inv, x),
 		r.PreviousSecretSafeToRevoke && (r.Outcome != "settled" || r.Verification != "accepted"):
 		w.violated("%s says %s of %s", inv.id, r.Outcome, v.secret)
 	}
@@ -144,7 +143,7 @@ func (w *world) afterWrites(inv *invocation, x *team) (known record, held *crede
 		if c.inv != inv || c.team != x || wrote.IsZero() || known.time("at").After(wrote) {
 			continue
 		}
-		held, known["id"], known["version"] = c.credential, c.method, c.credential.id()
+		held, known["id"], known["version"] = c.credential, c.method, c.id()
 		if code := known["lost"]; code != "" {
 			known["failing"] = code
 			delete(known, "lost")
@@ -255,7 +254,7 @@ func (w *world) checkReconcile(inv *invocation, text []byte) {
 		of[r.code()]++
 		w.checkFailed(inv, w.teamOf(r.Secret.ARN), r.code(), r)
 	}
-	wrote := slices.ContainsFunc(w.commits, func(c commit) bool { return c.inv == inv })
+	wrote := slices.ContainsFunc(w.commits, func(c *write) bool { return c.inv == inv })
 	for code, most := range map[string]int{"datadog_unauthorized": 2, "datadog_unavailable": 2, "datadog_throttled": 0} {
 		published := 0
 		for _, all := range inv.results {

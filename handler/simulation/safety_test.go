@@ -19,28 +19,22 @@ type state struct {
 	datadogMethod
 }
 
-// written is a write on its way to Datadog.
-type written struct {
+// write is one to Datadog.
+type write struct {
 	*credential
 	inv       *invocation
 	create    bool
 	sent      time.Time
 	listed    time.Time // when its invocation was last shown all auth methods
-	id        string    // of the auth method, once it is written
+	at        time.Time // when Datadog took it
+	method    string    // id of the auth method, then
+	url       string    // of the auth method, then
 	attribute struct {
 		Name     string `json:"name"`
 		ClientID string `json:"client_id"`
 		URL      string `json:"access_token_url"`
 		Secret   string `json:"client_secret"`
 	}
-}
-
-// commit is a write that Datadog took.
-type commit struct {
-	*written
-	at     time.Time
-	method string // id
-	url    string // that the auth method had then
 }
 
 // changed notes what an auth method is now.
@@ -79,7 +73,7 @@ func (w *world) maySend(inv *invocation, v *credential, url string) bool {
 		return inv.saw(id, func(then time.Time) bool { return w.at(id, then).AccessTokenURL == url })
 	}
 	return v.accessTokenURL == url || // 1
-		slices.ContainsFunc(w.commits, func(c commit) bool { return c.inv == inv && c.team == v.team && c.url == url }) || // 2
+		slices.ContainsFunc(w.commits, func(c *write) bool { return c.inv == inv && c.team == v.team && c.url == url }) || // 2
 		slices.ContainsFunc(inv.described[v.team], func(d description) bool {
 			operators := d.record["id"] != "" && d.record["digest"] == ""
 			pins := v.pin != "" && d.record["id"] != v.pin
@@ -93,8 +87,8 @@ func (w *world) maySend(inv *invocation, v *credential, url string) bool {
 // acceptance. Two invocations at once cannot see what the other was refused, so this holds for what the invocation
 // itself was refused and for what DescribeSecret showed it last. No auth method is made in place of one that is
 // recorded, and no two at once.
-func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
-	s := written{inv: inv, create: op == "POST", sent: time.Now(), listed: inv.listed()}
+func (w *world) writing(inv *invocation, op, id string, body []byte) *write {
+	s := write{inv: inv, create: op == "POST", sent: time.Now(), listed: inv.listed()}
 	var doc struct {
 		Data struct{ Attributes any }
 	}
@@ -107,7 +101,7 @@ func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
 	}
 	seen, all := inv.last(s.team), inv.attempts[secret]
 	own := slices.ContainsFunc(inv.described[s.team], func(d description) bool { return d.record["id"] == id }) ||
-		slices.ContainsFunc(w.commits, func(c commit) bool { return c.inv == inv && c.method == id })
+		slices.ContainsFunc(w.commits, func(c *write) bool { return c.inv == inv && c.method == id })
 	sameURL := inv.saw(id, func(then time.Time) bool { return w.at(id, then).AccessTokenURL == s.attribute.URL })
 	switch {
 	case s.create && s.listed.IsZero():
@@ -138,18 +132,23 @@ func (w *world) writing(inv *invocation, op, id string, body []byte) *written {
 	return &s
 }
 
+// created: inv made an auth method for x.
+func (w *world) created(inv *invocation, x *team) bool {
+	return slices.ContainsFunc(w.commits, func(c *write) bool { return c.inv == inv && c.create && c.team == x })
+}
+
 // committed: 1. an auth method is written to by whoever may; 2. what it holds stays where its own value says; 3.
 // there is one for each client, as far as one invocation can know.
-func (w *world) committed(s *written, answer []byte) {
+func (w *world) committed(s *write, answer []byte) {
 	var doc struct {
 		Data struct {
 			ID string `json:"id"`
 		} `json:"data"`
 	}
 	_ = json.Unmarshal(answer, &doc)
-	s.id = doc.Data.ID
+	s.method, s.at = doc.Data.ID, time.Now()
 	entitled, twin := s.create || w.entitled(s), s.create && s.name == "" && w.twin(s)
-	m := w.changed(s.id)
+	m := w.changed(s.method)
 	if !entitled { // 1
 		w.violated("%s writes %s to the auth method %s, which is not its own", s.inv.id, s.secret, m.Name)
 	}
@@ -159,35 +158,35 @@ func (w *world) committed(s *written, answer []byte) {
 	if twin { // 3
 		w.violated("%s makes a second auth method of %s", s.inv.id, m.ClientID)
 	}
-	s.own[s.id] = true
-	w.commits = append(w.commits, commit{s, time.Now(), s.id, m.AccessTokenURL})
+	s.own[s.method], s.url = true, m.AccessTokenURL
+	w.commits = append(w.commits, s)
 	w.tracef("%s: Datadog holds %s", s.inv.id, s.secret)
 }
 
 // entitled: the auth method is the team's own, or the invocation was shown it with what the value states, and the
 // token endpoint accepted.
-func (w *world) entitled(s *written) bool {
-	return s.own[s.id] || s.inv.accepted(s.secret) && s.inv.saw(s.id, func(then time.Time) bool {
-		m := w.at(s.id, then)
+func (w *world) entitled(s *write) bool {
+	return s.own[s.method] || s.inv.accepted(s.secret) && s.inv.saw(s.method, func(then time.Time) bool {
+		m := w.at(s.method, then)
 		client, url := s.clientID == m.ClientID, s.accessTokenURL == m.AccessTokenURL
-		byPin := s.pin == s.id && (client || s.clientID == "") && (url || s.accessTokenURL == "")
+		byPin := s.pin == s.method && (client || s.clientID == "") && (url || s.accessTokenURL == "")
 		return byPin || m.Name == s.credential.methodName() && client && url
 	})
 }
 
 // twin: one of this client is there, and was when the invocation was last shown all auth methods; or the invocation
 // made one itself, and was answered so or not shown all auth methods since.
-func (w *world) twin(s *written) bool {
+func (w *world) twin(s *write) bool {
 	is := func(id string, then time.Time) bool {
 		m := w.at(id, then)
 		return m.ClientID == s.attribute.ClientID && m.AccessTokenURL == s.attribute.URL
 	}
 	for id := range w.methods {
-		if id != s.id && is(id, s.listed) && is(id, time.Now()) {
+		if id != s.method && is(id, s.listed) && is(id, time.Now()) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(w.commits, func(c commit) bool {
+	return slices.ContainsFunc(w.commits, func(c *write) bool {
 		atOnce := s.listed.Before(c.sent) && c.sent.Before(s.sent) // an earlier one may land later: nobody can know
 		wrote := s.inv.wrote[c.secret]
 		known := !wrote.IsZero() && wrote.Before(s.sent) || atOnce

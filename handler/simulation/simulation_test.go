@@ -6,10 +6,10 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -51,15 +51,8 @@ func TestSchedules(t *testing.T) {
 func TestAScheduleIsPlayedTheSameTwice(t *testing.T) {
 	for seed := range 60 {
 		s := schedules.Example(seed)
-		one, two := traceOf(t, s), traceOf(t, s)
-		if !slices.Equal(one, two) {
-			for i := range min(len(one), len(two)) {
-				if one[i] != two[i] {
-					before := strings.Join(one[max(0, i-10):i], "\n")
-					t.Fatalf("schedule %d, line %d:\n%s\n%s\nafter\n%s", seed, i, one[i], two[i], before)
-				}
-			}
-			t.Fatalf("schedule %d: %d and %d lines", seed, len(one), len(two))
+		if diff := cmp.Diff(traceOf(t, s), traceOf(t, s)); diff != "" {
+			t.Fatalf("schedule %d (-one +two):\n%s", seed, diff)
 		}
 	}
 }

@@ -60,8 +60,8 @@ type world struct {
 	versions map[string]*credential // by client secret
 	methods  map[string][]state     // by id
 	digests  map[string]bool        // what the function recorded of which access token URL: digest, space, URL
-	commits  []commit
-	results  []*publication // on the bus
+	commits  []*write               // that Datadog took
+	results  []*publication         // on the bus
 	log      bytes.Buffer
 	last     reconciliation
 	wrong    []string // what violates an invariant

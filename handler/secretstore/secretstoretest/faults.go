@@ -3,6 +3,7 @@ package secretstoretest
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,34 +29,31 @@ func invalidRequest(text string) error   { return &types.InvalidRequestException
 func invalidParameter(text string) error { return &types.InvalidParameterException{Message: &text} }
 
 type fault struct {
-	n    int
 	err  error
 	lost bool
 }
 
 // Fail lets the next n calls of op, such as "GetSecretValue", fail with err and without an effect. Faults of one
 // operation queue up.
-func (s *Server) Fail(op string, n int, err error) { s.queue(op, fault{n, err, false}) }
+func (s *Server) Fail(op string, n int, err error) { s.queue(op, n, fault{err, false}) }
 
 // Lose lets the next n calls of op take effect, but their answers are lost: the callers get err.
-func (s *Server) Lose(op string, n int, err error) { s.queue(op, fault{n, err, true}) }
+func (s *Server) Lose(op string, n int, err error) { s.queue(op, n, fault{err, true}) }
 
-func (s *Server) queue(op string, f fault) {
+func (s *Server) queue(op string, n int, f fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.faults == nil {
 		s.faults = map[string][]fault{}
 	}
-	s.faults[op] = append(s.faults[op], f)
+	s.faults[op] = append(s.faults[op], slices.Repeat([]fault{f}, n)...)
 }
 
 // Calls counts the calls so far by operation.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := map[string]int{}
-	maps.Copy(counts, s.calls)
-	return counts
+	return maps.Clone(s.calls)
 }
 
 // ResetCalls forgets the calls so far.
@@ -115,7 +113,11 @@ func serve[In, Out any](s *Server, op, name string, in *In, effect func(*In) (*O
 
 // apply lets an effect take place, alone, then tells of the labels that it moved.
 func apply[In, Out any](s *Server, in *In, effect func(*In) (*Out, error)) (*Out, error) {
-	out, moved, err := locked(s, in, effect)
+	s.mu.Lock()
+	s.moved = nil
+	out, err := effect(in)
+	moved := s.moved
+	s.mu.Unlock()
 	if s.OnLabel != nil {
 		for _, e := range moved {
 			s.OnLabel(e)
@@ -124,25 +126,14 @@ func apply[In, Out any](s *Server, in *In, effect func(*In) (*Out, error)) (*Out
 	return out, err
 }
 
-func locked[In, Out any](s *Server, in *In, effect func(*In) (*Out, error)) (*Out, []Event, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.moved = nil
-	out, err := effect(in)
-	return out, s.moved, err
-}
-
 // nextFault is what the next call of op meets; the zero fault is nothing.
-func (s *Server) nextFault(op string) fault {
+func (s *Server) nextFault(op string) (next fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ; len(s.faults[op]) > 0; s.faults[op] = s.faults[op][1:] {
-		if f := &s.faults[op][0]; f.n > 0 {
-			f.n--
-			return *f
-		}
+	if queue := s.faults[op]; len(queue) > 0 {
+		next, s.faults[op] = queue[0], queue[1:]
 	}
-	return fault{}
+	return next
 }
 
 func failed(op string, err error) error {

@@ -188,8 +188,8 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // versionID is the id of a new version: the caller's token, if there is one.
 func (s *Server) versionID(token *string) string {
-	if token != nil {
-		return *token
+	if id := aws.ToString(token); id != "" {
+		return id
 	}
 	if s.NewID != nil {
 		return s.NewID()

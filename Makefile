@@ -43,8 +43,8 @@ fuzz: ## Every parse boundary for FUZZTIME each
 	@grep -ro --include=*_test.go 'func Fuzz[A-Za-z]*' handler | sed 's/:func / /' | while read -r file target; do \
 		echo "$$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$${file%/*}" | grep -v '^fuzz: elapsed' || exit 1; done
 
-contract: $(SCHEMATHESIS)/installed ## Requests made up by the OpenAPI description, to the function and to the deployed stack
-	SCHEMATHESIS=$(abspath $(SCHEMATHESIS))/bin/schemathesis go test -count=1 -run TestSchemathesis ./handler/contract
+contract: $(SCHEMATHESIS)/installed ## Requests made up by the OpenAPI description, to the deployed stack
+	SCHEMATHESIS=$(abspath $(SCHEMATHESIS))/bin/schemathesis go test -count=1 -timeout 30m -run TestSchemathesis ./handler/contract
 
 conformance: $(KEYCLOAK) $(AUTHLIB)/installed ## The token check against Keycloak and Authlib, Datadog's official Go client against the stand-in: some minutes, 8 GB of memory, Java 17
 	KEYCLOAK=$(abspath $(KEYCLOAK)) AUTHLIB=$(abspath $(AUTHLIB))/bin/python go test -count=1 -v -run TestConformance ./handler/tokencheck | grep -v '^=== '

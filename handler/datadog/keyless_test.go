@@ -154,8 +154,7 @@ func TestExchange(t *testing.T) {
 				b := withKeyless(t, keyless)
 				tc.Fault.Path = datadogtest.TokenPath
 				b.Fail(tc.Fault)
-				b.Fail(datadogtest.Fault{Path: datadogtest.MethodPath, Status: 201, Body: `{"data":{"id":"` + id + `",` +
-					`"type":"webhooks-auth-method-oauth2-client-credentials","attributes":{"name":"orders"}}}`})
+				b.Fail(datadogtest.Fault{Path: datadogtest.MethodPath, Status: 201, Body: created})
 				began := time.Now()
 				_, err := b.Create(context.Background(), whole)
 				calls, most := 1, 5*time.Second

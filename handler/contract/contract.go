@@ -40,35 +40,25 @@ var schemas = sync.OnceValue(func() func(pointer string) (*jsonschema.Schema, er
 		}
 	}
 	var mu sync.Mutex
-	compiled := map[string]*jsonschema.Schema{}
 	return func(pointer string) (*jsonschema.Schema, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if compiled[pointer] == nil {
-			schema, err := compiler.Compile(base + pointer)
-			if err != nil {
-				return nil, err
-			}
-			compiled[pointer] = schema
-		}
-		return compiled[pointer], nil
+		return compiler.Compile(base + pointer) // which it remembers
 	}
 })
 
-// read returns a file of JSON, or of YAML that could be JSON, as the validator takes it.
+// read returns a file as the validator takes it.
 func read(name string) (any, error) {
 	text, err := Files.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasSuffix(name, ".yaml") {
-		var document any
-		if err := yaml.Unmarshal(text, &document); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if text, err = json.Marshal(document); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
+	var document any
+	if err := yaml.Unmarshal(text, &document); err != nil { // JSON is YAML too
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if text, err = json.Marshal(document); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return jsonschema.UnmarshalJSON(bytes.NewReader(text))
 }

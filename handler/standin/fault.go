@@ -13,7 +13,7 @@ import (
 const maxBody = 1 << 20 // 1 MiB
 
 // Fault is what goes wrong with the calls that it matches. One call meets at
-// most one fault, the first that matches in the order of Add.
+// most one fault, the first that matches in the order of Fail.
 //
 // Without Status and Cut the call takes effect and gets its true answer, late
 // by Delay and altered by Header, Body and Echo. With either, the answer is the
@@ -61,22 +61,22 @@ func Body(w http.ResponseWriter, r *http.Request) []byte {
 	return body
 }
 
-// Faults are the faults in force. The zero value holds none; it is safe for
-// concurrent use.
+// Faults are the faults in force at the server that embeds them. The zero value
+// holds none; it is safe for concurrent use.
 type Faults struct {
 	mu   sync.Mutex
 	list []*Fault
 }
 
-// Add puts a fault in force, behind those that are.
-func (fs *Faults) Add(f Fault) {
+// Fail puts a fault in force, behind those that are.
+func (fs *Faults) Fail(f Fault) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.list = append(fs.list, &f)
 }
 
-// Clear ends every fault.
-func (fs *Faults) Clear() {
+// ClearFaults ends every fault.
+func (fs *Faults) ClearFaults() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.list = nil

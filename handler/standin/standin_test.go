@@ -17,7 +17,7 @@ func TestFaults(t *testing.T) {
 		`503 "{" unexpected EOF`:              {Status: 503, Body: "{", Cut: true},
 	} {
 		var faults standin.Faults
-		faults.Add(f)
+		faults.Fail(f)
 		server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			faults.Around(r, standin.Body(w, r), 0, nil).Send(w)
 		})

@@ -34,12 +34,12 @@ type Call struct {
 // Fault is what goes wrong with the calls that it matches.
 type Fault = standin.Fault
 
-// Server is the stand-in, an http.Handler that is safe for concurrent use.
+// Server is the stand-in, an http.Handler that is safe for concurrent use. A fault of a status of 400 or more without a
+// Body is answered with {"errors": ["<its text>"]}.
 type Server struct {
+	standin.Faults
 	// Latency is how long a call takes; it takes effect half-way. Set it before the first call.
 	Latency time.Duration
-
-	faults standin.Faults
 
 	mu             sync.Mutex
 	apiKey, appKey string
@@ -119,13 +119,6 @@ func (s *Server) Delete(id string) {
 	delete(s.methods, id)
 }
 
-// Fail puts a fault in force, behind those that are. A status of 400 or more without a Body is answered with
-// {"errors": ["<its text>"]}.
-func (s *Server) Fail(f Fault) { s.faults.Add(f) }
-
-// ClearFaults ends every fault.
-func (s *Server) ClearFaults() { s.faults.Clear() }
-
 // Calls returns every call since New or ResetCalls, in the order they came.
 func (s *Server) Calls() (all []Call) {
 	s.mu.Lock()
@@ -160,7 +153,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	reply := refuse(http.StatusNotImplemented, "datadogtest: not part of the API: "+r.Method+" "+r.URL.String())
 	if known {
-		reply = s.faults.Around(r, body, s.Latency, func() standin.Reply { return s.act(call, r, id, body) })
+		reply = s.Around(r, body, s.Latency, func() standin.Reply { return s.act(call, r, id, body) })
 	}
 	if reply.Status >= 400 && len(reply.Body) == 0 {
 		reply.Body = refuse(reply.Status, http.StatusText(reply.Status)).Body

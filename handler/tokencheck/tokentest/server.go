@@ -57,13 +57,12 @@ type Fault = standin.Fault
 // Server is the stand-in, an http.Handler for any path. It is safe for
 // concurrent use; set its fields between calls only.
 type Server struct {
+	standin.Faults
 	Latency     time.Duration               // of a call; the secret is looked at half-way
 	Style       tokencheck.Style            // the only one honoured; "" = Header and Body
 	Scopes      []string                    // the ones granted; nil = any
 	AccessToken string                      // what it issues
 	Answers     map[tokencheck.Style]Answer // in place of its own, whatever the credential
-
-	faults standin.Faults
 
 	mu      sync.Mutex
 	secrets map[client]time.Time // since when they are honoured
@@ -95,12 +94,6 @@ func (s *Server) Revoke(clientID, secret string) {
 	delete(s.secrets, client{clientID, secret})
 }
 
-// Fail puts a fault in force, behind those that are.
-func (s *Server) Fail(f Fault) { s.faults.Add(f) }
-
-// ClearFaults ends every fault.
-func (s *Server) ClearFaults() { s.faults.Clear() }
-
 // Calls returns every call since New or ResetCalls, in the order they came.
 func (s *Server) Calls() []Call {
 	s.mu.Lock()
@@ -126,7 +119,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
-	reply := s.faults.Around(r, body, s.Latency, func() standin.Reply {
+	reply := s.Around(r, body, s.Latency, func() standin.Reply {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.grant(call, r, string(body))

@@ -40,6 +40,7 @@ func TestRead(t *testing.T) {
 		"moved back":          {false, second, 0, 0, func(s server) { s.MoveCurrent(name, s.Labels(name)["AWSPREVIOUS"]) }, "old", "", 4},
 		"marked for deletion": {false, second, 0, 0, func(s server) { s.Delete(name) }, "", "", 1},
 		"a replica":           {false, second, never, 0, func(s server) { s.SetPrimaryRegion(name, "eu-west-1") }, "", "", 1},
+		"a primary itself":    {false, second, 0, 0, func(s server) { s.SetPrimaryRegion(name, "us-east-1") }, "new", "", 1},
 		"value denied":        {false, second, 0, 0, func(s server) { s.Fail("GetSecretValue", 1, secretstoretest.AccessDenied) }, "", fault.SecretAccessDenied, 1},
 		"labels throttled":    {false, second, 0, 0, func(s server) { s.Fail("DescribeSecret", 1, secretstoretest.Throttled) }, "", fault.SecretsUnavailable, 1},
 

@@ -75,8 +75,8 @@ func (hosts Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // Wait reports whether d passed before the context ended.
 func Wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 || ctx.Err() != nil {
-		return ctx.Err() == nil
+	if d <= 0 {
+		return true
 	}
 	select {
 	case <-time.After(d):

@@ -53,7 +53,7 @@ func TestNothingIsQuoted(t *testing.T) {
 	trusted, trusting := standin.Certificate("localhost")
 	http2 := trusted.Clone()
 	http2.NextProtos = []string{"h2"}
-	type bytes struct { // that a server sends
+	type server struct {
 		tls    *tls.Config // nil: over none
 		scheme string      // that the client was told
 		answer string
@@ -61,7 +61,7 @@ func TestNothingIsQuoted(t *testing.T) {
 	for what, value := range secrets {
 		length := func(n int) string { return string(rune(n + len(value))) }
 		stranger, _ := standin.Certificate(value + ".example.com")
-		all := map[string]bytes{
+		all := map[string]server{
 			"instead of TLS":               {nil, "https", value},
 			"as a TLS record":              {nil, "https", "\x16\x03\x03\x00" + length(0) + value},
 			"as a TLS alert":               {nil, "https", "\x15\x03\x03\x00" + length(0) + value},
@@ -72,8 +72,8 @@ func TestNothingIsQuoted(t *testing.T) {
 		}
 		for form, text := range map[string]string{"": value, " in base64": base64.StdEncoding.EncodeToString([]byte("x:" + value)), " escaped": url.QueryEscape(value)} {
 			for place, answer := range standin.Garbled(text) {
-				all[form+place+" over http"] = bytes{nil, "http", answer}
-				all[form+place+" over https"] = bytes{trusted, "https", answer}
+				all[form+place+" over http"] = server{nil, "http", answer}
+				all[form+place+" over https"] = server{trusted, "https", answer}
 			}
 		}
 		for place, tc := range all {

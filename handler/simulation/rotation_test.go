@@ -19,9 +19,6 @@ type rotations struct {
 
 func (w *world) rotation(s step, x *team) {
 	r := &x.rotations
-	if r.staged == nil {
-		r.staged, r.promoted = map[string]int{}, map[string]map[string]bool{}
-	}
 	switch s.Do {
 	case stage:
 		v := w.next(x, s.Version)

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"encoding/json"
 	"time"
 
 	"pgregory.net/rapid"
@@ -154,14 +153,6 @@ type kill struct {
 	Nth     int           `json:",omitzero"` // 0 is the first
 	Unsent  bool          `json:",omitzero"` // before the request is on the wire
 	Late    time.Duration `json:",omitzero"` // until the request takes effect
-}
-
-func (s schedule) String() string {
-	text, err := json.MarshalIndent(s, "", " ")
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
 }
 
 // schedules draws them. Some are wide: of all that can happen, to 1 to 3 secrets. Some are narrow: the label of one

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"regexp"
@@ -42,7 +43,8 @@ func TestSchedules(t *testing.T) {
 		s := schedules.Draw(r, "schedule")
 		if wrong, _ := play(t, s, bug{}, false); len(wrong) > 0 {
 			_, trace := play(t, s, bug{}, true)
-			r.Fatalf("%s\n\n%s\n\n%s", strings.Join(wrong, "\n"), s, strings.Join(trace, "\n"))
+			text, _ := json.MarshalIndent(s, "", " ")
+			r.Fatalf("%s\n\n%s\n\n%s", strings.Join(wrong, "\n"), text, strings.Join(trace, "\n"))
 		}
 	})
 }

@@ -53,7 +53,8 @@ type labelMove struct {
 
 func (w *world) create(i int, s secret) {
 	x := &team{kind: s.Kind, name: fmt.Sprintf("team-%d", i), provider: hosts[0],
-		clientID: fmt.Sprintf("client-%d", i), scope: "all", own: map[string]bool{}}
+		clientID: fmt.Sprintf("client-%d", i), scope: "all", own: map[string]bool{},
+		rotations: rotations{staged: map[string]int{}, promoted: map[string]map[string]bool{}}}
 	if s.Client > 0 {
 		x.clientID, x.provider = w.teams[s.Client-1].clientID, w.teams[s.Client-1].provider
 	}

@@ -1,6 +1,7 @@
 package tokencheck_test
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"os"
@@ -108,24 +109,17 @@ func freePort(t *testing.T) string {
 
 // start runs a server until the test ends, and returns once url answers without a fault of the server's.
 func start(t *testing.T, url, name string, args ...string) {
-	server := exec.Command(name, args...)
+	var output bytes.Buffer
+	server := exec.CommandContext(t.Context(), name, args...)
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // with what it starts
-	log := filepath.Join(t.TempDir(), "output")
-	output, err := os.Create(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer output.Close()
-	server.Stdout, server.Stderr = output, output
+	server.Cancel = func() error { return syscall.Kill(-server.Process.Pid, syscall.SIGTERM) }
+	server.Stdout, server.Stderr = &output, &output
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { _ = server.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-server.Process.Pid, syscall.SIGTERM)
-		<-ended
-	})
+	t.Cleanup(func() { <-ended })
 	for {
 		if resp, err := http.Get(url); err == nil {
 			resp.Body.Close()
@@ -135,8 +129,7 @@ func start(t *testing.T, url, name string, args ...string) {
 		}
 		select {
 		case <-ended:
-			said, _ := os.ReadFile(log)
-			t.Fatalf("%s ended before it was ready: %s", name, said)
+			t.Fatalf("%s ended before it was ready: %s", name, &output)
 		case <-time.After(time.Second):
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"datadog-webhook-auth-sync/handler/sensitive"
@@ -75,21 +75,18 @@ func TestTransportTrustsTheRightServerOnly(t *testing.T) {
 
 // One that was kept may be dead once the function was frozen, and a POST is not sent again.
 func TestEachAttemptHasItsOwnConnection(t *testing.T) {
-	var mu sync.Mutex
-	seen := map[string]bool{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		if seen[r.RemoteAddr] {
-			t.Error("a connection was used twice")
+	var connections atomic.Int64
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
 		}
-		seen[r.RemoteAddr] = true
-		w.WriteHeader(http.StatusUnauthorized)
-	}))
+	}
+	s.Start()
 	defer s.Close()
 	check(t, tokencheck.New(tokencheck.Transport(true)), at(s.URL), "")
-	if len(seen) != 3 {
-		t.Errorf("%d connections; want 3", len(seen))
+	if n := connections.Load(); n != 3 {
+		t.Errorf("%d connections; want 3", n)
 	}
 }
 

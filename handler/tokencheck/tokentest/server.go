@@ -95,14 +95,13 @@ func (s *Server) Revoke(clientID, secret string) {
 }
 
 // Calls returns every call since New or ResetCalls, in the order they came.
-func (s *Server) Calls() []Call {
+func (s *Server) Calls() (all []Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Call
 	for _, c := range s.calls {
-		out = append(out, *c)
+		all = append(all, *c)
 	}
-	return out
+	return all
 }
 
 // ResetCalls forgets the calls.

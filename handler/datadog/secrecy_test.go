@@ -70,7 +70,7 @@ func TestNothingIsQuoted(t *testing.T) {
 			"in a GOAWAY of HTTP/2": {http2, "https", "\x00\x00\x00\x04\x00\x00\x00\x00\x00" + // behind SETTINGS
 				"\x00\x00" + length(8) + "\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x01\x00\x00\x00\x02" + value},
 		}
-		for form, text := range map[string]string{"": value, " in base64": base64.StdEncoding.EncodeToString([]byte("x:" + value)), " escaped": url.QueryEscape(value)} {
+		for form, text := range map[string]string{"": value, "in base64 ": base64.StdEncoding.EncodeToString([]byte("x:" + value)), "escaped ": url.QueryEscape(value)} {
 			for place, answer := range standin.Garbled(text) {
 				all[form+place+" over http"] = server{nil, "http", answer}
 				all[form+place+" over https"] = server{trusted, "https", answer}

@@ -1,149 +1,81 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"image/color"
 	"os"
+	"strings"
 	"time"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-var (
-	green = color.RGBA{R: 0x2d, G: 0xa4, B: 0x4e, A: 0xff}
-	red   = color.RGBA{R: 0xcf, G: 0x22, B: 0x2e, A: 0xff}
-	ink   = color.RGBA{R: 0x24, G: 0x29, B: 0x2f, A: 0xff}
-	faint = color.RGBA{R: 0x65, G: 0x6d, B: 0x76, A: 0xff}
+// Colours of the picture.
+const (
+	green = "#2da44e"
+	red   = "#cf222e"
+	ink   = "#24292f"
+	faint = "#656d76"
 )
+
+// picture is an SVG file in the making, 640 by 180 points.
+type picture struct{ strings.Builder }
+
+func (p *picture) add(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+func (p *picture) text(x, y float64, size int, colour, words string) {
+	p.add(`<text x="%.1f" y="%.1f" font-size="%d" fill="%s">%s</text>`, x, y, size, colour, words)
+}
+
+// line draws a line down from x and y.
+func (p *picture) line(x, y, length float64) {
+	p.add(`<path d="M%.1f,%.1fv%.1f" stroke="%s" stroke-width="0.8"/>`, x, y, length, faint)
+}
+
+// at is where a time after the rotation is.
+func at(after time.Duration) float64 { return 226 + 66.5*after.Seconds() }
 
 // drawRotations writes an SVG file with the alerts around two rotations, one below
 // the other.
 func drawRotations(path string, without, with rotation) error {
-	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
-	p := plot.New()
-	p.X.Label.Text = "seconds since the new client secret was stored in AWS Secrets Manager"
-	p.X.Label.TextStyle.Font.Size, p.X.Label.TextStyle.Color = 9, faint
-	p.X.Tick.Label.Font.Size, p.X.Tick.Label.Color = 9, faint
-	p.X.Min, p.X.Max = left, (untilEnd+afterEnd).Seconds()+0.1
-	p.X.Tick.Marker = plot.ConstantTicks(ticks(int((untilEnd + afterEnd).Seconds())))
-	p.X.LineStyle.Width = 0
-	p.X.Tick.LineStyle.Color = faint
-	p.HideY()
-	p.Y.Min, p.Y.Max = 0.5, 2.6
-
-	l := &lanes{Plot: p}
-	l.lane(2, "without", without)
-	l.lane(1, "with", with)
-	if l.err != nil {
-		return l.err
+	p := &picture{}
+	p.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 180" width="640pt" height="180pt" ` +
+		`font-family="Liberation Sans,Arial,sans-serif">`)
+	p.add(`<rect width="640" height="180" fill="#ffffff"/>`)
+	p.lane(48, "without", without)
+	p.lane(112, "with", with)
+	for t := -beforeRotation; t <= untilEnd+afterEnd; t += time.Second {
+		p.line(at(t), 146, 7)
+		p.text(at(t)-2.5, 161, 9, faint, fmt.Sprint(t.Seconds()))
 	}
-	const width, height = 640, 180
-	canvas := vgsvg.New(width, height)
-	p.Draw(draw.Crop(draw.New(canvas), 8, -8, 8, -8))
-	var svg bytes.Buffer
-	if _, err := canvas.WriteTo(&svg); err != nil {
-		return err
-	}
-	const name = "font-family:Liberation Sans"
-	return os.WriteFile(path, bytes.ReplaceAll(svg.Bytes(), []byte(name), []byte(name+",Arial,sans-serif")), 0o644)
-}
-
-// left is where the names of the lanes begin.
-const left = -3.2
-
-// cross is a bold draw.CrossGlyph.
-type cross struct{}
-
-func (cross) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
-	c.SetLineStyle(draw.LineStyle{Color: s.Color, Width: 1.4})
-	for _, slope := range []vg.Length{-1, 1} {
-		var p vg.Path
-		p.Move(vg.Point{X: at.X - s.Radius, Y: at.Y - slope*s.Radius})
-		p.Line(vg.Point{X: at.X + s.Radius, Y: at.Y + slope*s.Radius})
-		c.Stroke(p)
-	}
-}
-
-func ticks(last int) (all []plot.Tick) {
-	for second := -1; second <= last; second++ {
-		all = append(all, plot.Tick{Value: float64(second), Label: fmt.Sprint(second)})
-	}
-	return all
-}
-
-// lanes draws rotations into a plot, until the first error.
-type lanes struct {
-	*plot.Plot
-	err error
+	p.text(177, 173, 9, faint, "seconds since the new client secret was stored in AWS Secrets Manager")
+	p.add("</svg>")
+	return os.WriteFile(path, []byte(p.String()), 0o644)
 }
 
 // lane draws one rotation at a height.
-func (l *lanes) lane(y float64, name string, r rotation) {
-	at := func(t time.Time) float64 { return t.Sub(r.stored).Seconds() }
-	var delivered, lost plotter.XYs
-	for _, a := range r.alerts {
-		if a.lost() {
-			lost = append(lost, plotter.XY{X: at(a.at), Y: y})
-		} else {
-			delivered = append(delivered, plotter.XY{X: at(a.at), Y: y})
+func (p *picture) lane(y float64, name string, r rotation) {
+	mark := func(happened time.Time, what string) {
+		if !happened.IsZero() {
+			p.line(at(happened.Sub(r.stored)), y-30, 42)
+			p.text(at(happened.Sub(r.stored))+3, y-21, 9, ink, what)
 		}
 	}
-	l.mark(y, 0, "rotated")
-	if !r.written.IsZero() {
-		l.mark(y, at(r.written), "new one in Datadog")
+	mark(r.stored, "rotated")
+	mark(r.written, "new one in Datadog")
+	mark(r.ended, "old one ended at the provider")
+	for _, a := range r.alerts {
+		x := at(a.at.Sub(r.stored))
+		if a.lost() {
+			p.add(`<path d="M%.1f,%.1fl6,6m0,-6l-6,6" stroke="%s" stroke-width="1.4"/>`, x-3, y-3, red)
+		} else {
+			p.add(`<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`, x, y, green)
+		}
 	}
-	l.mark(y, at(r.ended), "old one ended at the provider")
-	l.points(delivered, draw.GlyphStyle{Color: green, Radius: 3, Shape: draw.CircleGlyph{}})
-	l.points(lost, draw.GlyphStyle{Color: red, Radius: 3, Shape: cross{}})
-
-	l.label(left, y+0.14, name+" the function", ink, 12)
-	l.label(left, y-0.12, fmt.Sprintf("%d alerts delivered", len(delivered)), green, 10)
-	if len(lost) == 0 {
-		l.label(left, y-0.36, "none lost", ink, 10)
+	delivered, lost := count(r.alerts)
+	p.text(13, y-6, 12, ink, name+" the function")
+	p.text(13, y+8, 10, green, fmt.Sprint(delivered, " alerts delivered"))
+	if lost == 0 {
+		p.text(13, y+22, 10, ink, "none lost")
 		return
 	}
-	l.label(left, y-0.36, fmt.Sprintf("%d lost", len(lost)), red, 10)
-	l.label(at(r.ended)+0.05, y-0.36, "401: lost, until somebody notices", red, 9)
-}
-
-func (l *lanes) points(at plotter.XYs, style draw.GlyphStyle) {
-	if len(at) == 0 {
-		return
-	}
-	scatter, err := plotter.NewScatter(at)
-	if err != nil {
-		l.err = err
-		return
-	}
-	scatter.GlyphStyle = style
-	l.Add(scatter)
-}
-
-// mark draws a line across the lane, with what happened then.
-func (l *lanes) mark(y, x float64, what string) {
-	line, err := plotter.NewLine(plotter.XYs{{X: x, Y: y - 0.2}, {X: x, Y: y + 0.45}})
-	if err != nil {
-		l.err = err
-		return
-	}
-	line.Color, line.Width = faint, 0.8
-	l.Add(line)
-	l.label(x+0.05, y+0.3, what, ink, 9)
-}
-
-func (l *lanes) label(x, y float64, words string, c color.Color, size vg.Length) {
-	labels, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{words}})
-	if err != nil {
-		l.err = err
-		return
-	}
-	labels.TextStyle[0] = text.Style{Color: c, Font: font.From(plot.DefaultFont, size), Handler: plot.DefaultTextHandler}
-	l.Add(labels)
+	p.text(13, y+22, 10, red, fmt.Sprint(lost, " lost"))
+	p.text(at(r.ended.Sub(r.stored))+3, y+22, 9, red, "401: lost, until somebody notices")
 }

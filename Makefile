@@ -30,8 +30,8 @@ test: ## Unit tests with the race detector, then the deployed stack on an AWS em
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@echo "End-to-end tests: the stack of template.yaml on an AWS emulator"
 	cd cmd/demo && go test -count=1 -timeout 30m
-	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/venv/bin/sam validate --lint
-	$(TOOLS)/venv/bin/cfn-lint docs/samples/*.yaml docs/datadog/events.yaml
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/emulator/bin/sam validate --lint
+	$(TOOLS)/emulator/bin/cfn-lint docs/samples/*.yaml docs/datadog/events.yaml
 
 lint: $(STATICCHECK) $(SHELLCHECK)/installed ## gofmt, go vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l cmd handler); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
@@ -79,7 +79,7 @@ vulnerabilities: $(GOVULNCHECK) ## What the Go vulnerability database knows of t
 	$(GOVULNCHECK) ./...
 
 requirements: $(UV)/installed ## Pin the Python tools of *.in and all they need, by hash, in versions that are two weeks old
-	cd cmd/demo && $(PIN) --python-version 3.10 -o requirements.txt requirements.in
+	cd .ci && $(PIN) --python-version 3.10 -o emulator.txt emulator.in
 	for tool in authlib awscli checkov schemathesis shellcheck uv; do (cd .ci && $(PIN) --python-version 3.11 -o $$tool.txt $$tool.in) || exit 1; done
 
 readme: ## Make the tables of docs/reference.md and the heads of docs/alarms from the template and the code

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,27 @@ import (
 	"syscall"
 	"time"
 )
+
+// tools has make install the pinned tools, unless it did before: ministack, the AWS
+// emulator, and SAM. It returns the folder with their programs.
+func tools(ctx context.Context, root string, out io.Writer, say func(string, ...any)) (bin string, err error) {
+	home := filepath.Join(root, ".tools")
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lock(ctx, filepath.Join(home, "lock"), say)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	install := exec.CommandContext(ctx, "make", "--silent", "-C", root, ".tools/emulator/installed")
+	install.Env = append(os.Environ(), "MAKEFLAGS=") // of a make above this process
+	install.Stdout, install.Stderr = out, out
+	if err := install.Run(); err != nil {
+		return "", fmt.Errorf("install the AWS emulator and SAM with python3 (3.10 or later, with its venv module): %w", err)
+	}
+	return filepath.Join(home, "emulator", "bin"), nil
+}
 
 // command is a program to run, its output appended to a log file.
 type command struct {

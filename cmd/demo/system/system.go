@@ -83,7 +83,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.bin, err = tools(ctx, root, s.Folder, say); err != nil {
+	if s.bin, err = tools(ctx, root, o.Log, say); err != nil {
 		return nil, err
 	}
 

@@ -6,13 +6,12 @@ aws.py call SOCKET ARG...   a call, with the files, environment and folder of th
 
 import json
 import os
-import select
 import shlex
-import signal
 import socket
+import socketserver
 import sys
+import threading
 import time
-import traceback
 import types
 
 
@@ -26,6 +25,30 @@ def call(path, arguments):
     return status[0] if status else 255
 
 
+class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    max_children = 100
+
+
+class Call(socketserver.StreamRequestHandler):
+    def handle(self):
+        from awscli import clidriver
+
+        _, files, _, _ = socket.recv_fds(self.request, 1, 3)
+        sys.argv[1:], environment, folder = json.load(self.rfile)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        environment["AWS_DATA_PATH"] = os.environ["AWS_DATA_PATH"]  # which the CLI sets as it is loaded
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        try:
+            status = clidriver.main()
+        except SystemExit as end:
+            status = end.code or 0
+        sys.stdout.flush()
+        self.wfile.write(bytes([status]))
+
+
 def serve(path):
     from awscli import clidriver
     from botocore import waiter
@@ -36,42 +59,11 @@ def serve(path):
         nobody = ["--endpoint-url", "http://127.0.0.1:1", "--region", "us-east-1"]
         clidriver.create_clidriver().main([*nobody, "sts", "get-caller-identity"])
     sys.stderr = sys.__stderr__
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(64)
-        print(shlex.join([sys.executable, "-I", "-S", os.path.abspath(__file__), "call", path]), flush=True)
-        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
-            client, _ = listener.accept()
-            if os.fork() == 0:
-                answer(client, clidriver.main)
-            client.close()
+    threading.Thread(target=Server(path, Call).serve_forever, daemon=True).start()
+    print(shlex.join([sys.executable, "-I", "-S", os.path.abspath(__file__), "call", path]), flush=True)
+    sys.stdin.read()
     os.remove(path)
     os.rmdir(os.path.dirname(path))
-
-
-def answer(client, main):
-    status = 255
-    try:
-        _, files, _, _ = socket.recv_fds(client, 1, 3)
-        arguments, environment, folder = json.load(client.makefile("rb"))
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-        environment["AWS_DATA_PATH"] = os.environ["AWS_DATA_PATH"]  # which the CLI sets as it is loaded
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sys.argv = ["aws", *arguments]
-        status = main()
-        sys.stdout.flush()
-    except SystemExit as end:
-        status = end.code or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        client.sendall(bytes([status]))
-        os._exit(status)
 
 
 if __name__ == "__main__":

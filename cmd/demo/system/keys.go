@@ -22,32 +22,6 @@ func (s *System) DatadogKeys() []string { return slices.Clone(s.keys) }
 // KeySecret is the value of a secret of the keys that Datadog accepts.
 func (s *System) KeySecret() string { return keySecret(s.keys[len(s.keys)-2:]) }
 
-// RotateDatadogKeys has Datadog accept other keys, and none before them, and
-// stores these.
-func (s *System) RotateDatadogKeys(ctx context.Context) error {
-	fresh := newKeys()
-	s.keys = append(s.keys, fresh...)
-	s.Datadog.SetKeys(fresh[0], fresh[1])
-	return s.storeKeys(ctx, keySecret(fresh))
-}
-
-// ReplaceKeysByToken has Datadog accept a service access token and no keys, and
-// stores the token in their place.
-func (s *System) ReplaceKeysByToken(ctx context.Context) error {
-	token := "ddsat_" + rand.Text()
-	s.keys = append(s.keys, token)
-	s.Datadog.SetKeys(rand.Text(), rand.Text())
-	s.Datadog.SetAccessToken(token)
-	return s.storeKeys(ctx, token)
-}
-
-func (s *System) storeKeys(ctx context.Context, value string) error {
-	_, err := s.SecretsManager().PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
-		SecretId: &s.KeySecretARN, SecretString: &value,
-	})
-	return err
-}
-
 // organisation is Datadog's UUID of it.
 const organisation = "0b5c1f3e-8d2a-4c6b-9e7f-1a2b3c4d5e6f"
 

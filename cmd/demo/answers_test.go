@@ -4,27 +4,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/contract"
 )
-
-type secretStatus struct {
-	Secret  struct{ Name string }
-	State   string
-	Reasons []string
-	Failing *failing
-}
-
-// failing is a failure. Told: it was published. Lost: alerts are being lost.
-type failing struct {
-	Code       string
-	Since      time.Time
-	Told, Lost bool
-}
 
 // status is what GET /status says of the secret.
 func (u *user) status() secretStatus {
@@ -33,23 +17,12 @@ func (u *user) status() secretStatus {
 	if answer.Status != http.StatusOK {
 		u.t.Fatalf("status: %d %s", answer.Status, answer.Body)
 	}
-	var page struct{ Secrets []secretStatus }
+	var page statuses
 	u.must(json.Unmarshal(answer.Body, &page))
 	if len(page.Secrets) != 1 || page.Secrets[0].Secret.Name != u.secretName {
 		u.t.Fatalf("the status of %s is %s", u.secretName, answer.Body)
 	}
 	return page.Secrets[0]
-}
-
-// reconciliation is the answer of a reconcile.
-type reconciliation struct {
-	RequestID                             string
-	Secrets, InSync, Settling, OutOfSync  int
-	Failing, AtRisk, Unverified, LeftOver int
-	DurationMs                            int
-	Outcomes                              map[string]int
-	Error                                 *system.Failure
-	Failures                              []system.Result
 }
 
 // counts are the answer's numbers.

@@ -18,25 +18,25 @@ func TestAttackOnAnAuthMethod(t *testing.T) {
 	all := newTenants(t)
 	victim := all.tenant("victim")
 	held := victim.joins(victim.value(nil))
-	theirs := func(stated fields) fields {
+	theirs := func(stated values) values {
 		stated["client_id"], stated["access_token_url"] = victim.name, victim.TokenURL
 		return stated
 	}
 	var attacks sync.WaitGroup
 	for i, c := range []struct {
 		has    bool // an auth method of its own
-		stated fields
+		stated values
 		want   string
 	}{
-		{false, fields{"auth_method_id": held.ID}, mismatch},
-		{true, fields{"auth_method_id": held.ID}, mismatch},
-		{false, fields{"auth_method_id": held.ID, "client_id": "", "access_token_url": ""}, mismatch},
-		{false, theirs(fields{"auth_method_id": held.ID}), mismatch},
-		{false, fields{"auth_method_id": "../oauth2-client-credentials/" + held.ID}, "secret_invalid"},
-		{false, fields{"name": victim.name}, mismatch},
-		{true, fields{"name": victim.name}, "datadog_rejected"},
-		{false, fields{"name": victim.name, "client_id": "", "access_token_url": ""}, mismatch},
-		{false, theirs(fields{"name": victim.name}), mismatch},
+		{false, values{"auth_method_id": held.ID}, mismatch},
+		{true, values{"auth_method_id": held.ID}, mismatch},
+		{false, values{"auth_method_id": held.ID, "client_id": "", "access_token_url": ""}, mismatch},
+		{false, theirs(values{"auth_method_id": held.ID}), mismatch},
+		{false, values{"auth_method_id": "../oauth2-client-credentials/" + held.ID}, "secret_invalid"},
+		{false, values{"name": victim.name}, mismatch},
+		{true, values{"name": victim.name}, "datadog_rejected"},
+		{false, values{"name": victim.name, "client_id": "", "access_token_url": ""}, mismatch},
+		{false, theirs(values{"name": victim.name}), mismatch},
 	} {
 		thief := all.tenant(fmt.Sprint("thief-", i))
 		thief.idp.acceptsAll = true
@@ -53,7 +53,7 @@ func TestAttackOnAnAuthMethod(t *testing.T) {
 	attacks.Wait()
 	all.stays(held)
 	if event := victim.result(victim.puts(victim.value(nil))); event.Detail.Outcome != "updated" {
-		t.Errorf("the victim rotates: %s", event.Raw)
+		t.Errorf("the victim rotates: %s", event.Detail.Summary)
 	}
 	all.has(held.ID, victim.secret(), victim.TokenURL)
 }
@@ -63,11 +63,11 @@ func TestAttackOnAName(t *testing.T) {
 	all := newTenants(t)
 	victim, thief := all.tenant("victim"), all.tenant("thief")
 	thief.idp.acceptsAll = true
-	held := thief.joins(thief.value(fields{"name": victim.name, "client_id": victim.name}))
+	held := thief.joins(thief.value(values{"name": victim.name, "client_id": victim.name}))
 	victim.stores(victim.value(nil))
 	victim.syncs("auth_method_mismatch")
 	all.stays(held)
-	victim.stores(victim.value(fields{"name": victim.name + "-2"}))
+	victim.stores(victim.value(values{"name": victim.name + "-2"}))
 	all.has(victim.syncs("created").AuthMethod.ID, victim.secret(), victim.TokenURL)
 }
 
@@ -101,9 +101,9 @@ func TestAttackOnTokenHosts(t *testing.T) {
 	restore, err := all.SetEnvironment(all.ctx, map[string]string{"ALLOWED_TOKEN_HOSTS": "*.example.com,localhost"})
 	all.must(err)
 	defer func() { all.must(restore(context.Background())) }()
-	there.joins(there.value(fields{"access_token_url": strings.Replace(there.TokenURL, "127.0.0.1", "localhost", 1)}))
+	there.joins(there.value(values{"access_token_url": strings.Replace(there.TokenURL, "127.0.0.1", "localhost", 1)}))
 	for _, url := range []string{other.TokenURL, "https://169.254.169.254/token", "https://example.com/token"} {
-		other.stores(other.value(fields{"access_token_url": url}))
+		other.stores(other.value(values{"access_token_url": url}))
 		other.syncs("secret_invalid")
 	}
 	if slices.ContainsFunc(other.secrets, other.idp.got) {

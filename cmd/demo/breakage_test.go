@@ -105,10 +105,7 @@ func TestBreakages(t *testing.T) {
 			}
 
 			mends()
-			recovery, err := u.WaitEvent(u.ctx, func(e system.Event) bool {
-				return e.Detail.Secret.ARN == u.secretARN && e.Detail.Recovered != nil
-			})
-			u.must(err)
+			recovery := u.waits(func(r system.Result) bool { return r.Recovered != nil })
 			if diff := cmp.Diff(&system.Recovered{Code: c.code, Since: since}, recovery.Detail.Recovered); diff != "" {
 				t.Errorf("the recovery (-want +got):\n%s", diff)
 			}

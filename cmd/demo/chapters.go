@@ -210,12 +210,7 @@ func (st *story) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var status struct {
-		Secrets []struct {
-			Secret struct{ Name string }
-			State  string
-		}
-	}
+	var status statuses
 	if err := json.Unmarshal(got.Body, &status); err != nil {
 		return err
 	}

@@ -48,8 +48,6 @@ func TestDocuments(t *testing.T) {
 				r.env = append(r.env, "AWS_ACCESS_KEY_ID=444444444444") // see hasProfiles
 			default:
 				r.hasPayments()
-				_, err := r.Subscribe(r.ctx, pageTopic, "on-call")
-				r.must(err)
 				r.invokesAsync(map[string]string{"action": "nothing that it knows"}) // for the failure queue
 			}
 			r.follows(document)
@@ -57,17 +55,20 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// documents are the paths of README.md and of every Markdown file below docs/, from the repository's root.
-func documents(t *testing.T) []string {
-	found := []string{"README.md"}
-	err := fs.WalkDir(os.DirFS("../.."), "docs", func(path string, _ fs.DirEntry, err error) error {
+// documents are the paths of the Markdown files in the repository's root and below docs/.
+func documents(t *testing.T) (found []string) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
+		if entry.IsDir() && path != "." && path != "docs" && !strings.HasPrefix(path, "docs/") {
+			return fs.SkipDir
+		}
 		if filepath.Ext(path) == ".md" {
 			found = append(found, path)
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(found) < 4 {
+		t.Fatalf("the documents are %v, %v", found, err)
 	}
 	return found
 }
@@ -81,10 +82,7 @@ type block struct {
 
 // blocksOf finds a document's blocks tagged sh. Those tagged otherwise (console, json, …) are to be read.
 func blocksOf(t *testing.T, document string) (blocks []block) {
-	text, err := os.ReadFile(filepath.Join("../..", document))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := []byte(readText(t, document))
 	if other := otherShell.Find(text); other != nil && document != "docs/release.md" { // which TestReleaseDeploys runs
 		t.Errorf("%s has a block tagged %s: tag it sh to have it run, or console", document, other)
 	}
@@ -116,31 +114,31 @@ func newReader(t *testing.T) *reader {
 	u.ctx = ctx
 	r := &reader{user: u, idp: newProvider(t), clone: t.TempDir()}
 	r.idp.acceptsAll = true
-	root := os.DirFS("../..")
 	for _, name := range []string{"Makefile", "go.mod", "go.sum", "samconfig.toml", "template.yaml"} {
-		text, err := fs.ReadFile(root, name)
-		u.must(err)
-		u.must(os.WriteFile(filepath.Join(r.clone, name), text, 0o600))
+		u.must(os.WriteFile(filepath.Join(r.clone, name), []byte(readText(t, name)), 0o600))
 	}
 	u.must(system.ForEmulator(filepath.Join(r.clone, "template.yaml")))
 	for _, name := range []string{"cmd", "docs", "events", "handler"} {
-		folder, err := fs.Sub(root, name)
-		u.must(err)
-		u.must(os.CopyFS(filepath.Join(r.clone, name), folder))
+		u.must(os.CopyFS(filepath.Join(r.clone, name), os.DirFS(root+name)))
 	}
 	r.writesFiles()
 	r.env = append(r.Environment(), "STACK=datadog-webhook-auth-sync", "AWS_SESSION_TOKEN=")
 	r.installsAWS()
-	r.tidies()
+	t.Cleanup(func() {
+		for _, m := range r.Datadog.AuthMethods() {
+			if m.AccessTokenURL == r.idp.url {
+				r.Datadog.Delete(m.ID)
+			}
+		}
+	})
 	return r
 }
 
 // writesFiles writes what the documents tell the reader to write, and to remove afterwards.
 func (r *reader) writesFiles() {
 	r.t.Helper()
-	keys := r.DatadogKeys()[len(r.DatadogKeys())-2:]
 	for name, text := range map[string]string{ // which the reader was told to write
-		"keys.json":         fmt.Sprintf(`{"api_key": %q, "app_key": %q}`, keys[0], keys[1]),
+		"keys.json":         r.KeySecret(),
 		"credential.json":   fmt.Sprintf(`{"client_id": "payments", "client_secret": %q, "access_token_url": %q}`, clientSecretMark+"of-payments", r.idp.url),
 		"client-secret.txt": clientSecretMark + "that-is-new\n",
 	} {
@@ -189,7 +187,7 @@ func (r *reader) types(document string, blocks []block) (printed string) {
 	cmd := exec.CommandContext(r.ctx, "bash", "-c", script)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = r.clone, r.env, time.Second
 	out, err := cmd.CombinedOutput()
-	answers.add(string(out))
+	answers.Store(string(out), true)
 	parts := strings.Split(string(out), "\036")
 	if err != nil {
 		last, _ := strconv.Atoi(parts[max(0, len(parts)-2)])
@@ -201,32 +199,17 @@ func (r *reader) types(document string, blocks []block) (printed string) {
 // installsAWS puts first in PATH an AWS CLI that calls the emulator.
 func (r *reader) installsAWS() {
 	r.t.Helper()
-	var missing []string
 	for _, program := range []string{"aws", "column", "curl", "jq"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, program)
+		if _, err := exec.LookPath(program); err != nil && os.Getenv("CI") != "" {
+			r.t.Fatal("the documents' commands: ", err)
+		} else if err != nil {
+			r.t.Skip("the documents' commands: ", err)
 		}
 	}
-	switch {
-	case len(missing) > 0 && os.Getenv("CI") != "":
-		r.t.Fatal("the documents' commands need: ", missing)
-	case len(missing) > 0:
-		r.t.Skip("the documents' commands need: ", missing)
-	}
-	var cli string // the first of version 2, or else the first
-	two := false
-	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
-		at := filepath.Join(folder, "aws")
-		version, err := exec.CommandContext(r.ctx, at, "--version").CombinedOutput()
-		if is := strings.HasPrefix(string(version), "aws-cli/2"); err == nil && (cli == "" || is && !two) {
-			cli, two = at, is
-		}
-	}
-	command := "'" + cli + "'"
-	if !two {
-		if loaded, err := loadedAWS(); err == nil {
-			command = loaded
-		}
+	command, _ := exec.LookPath("aws")
+	version, _ := exec.CommandContext(r.ctx, command, "--version").CombinedOutput()
+	if loaded, err := loadedAWS(); err == nil && !strings.HasPrefix(string(version), "aws-cli/2") {
+		command = loaded
 	}
 	const script = "#!/bin/sh\nexec %s --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"\n" // 2.12 does not know the variable
 	bin := r.t.TempDir()
@@ -262,17 +245,6 @@ var loadedAWS = sync.OnceValues(func() (string, error) {
 })
 
 var untilExit io.WriteCloser // the standard input of loadedAWS's process
-
-// tidies takes away, at the end of the test, the auth methods of the reader's clients.
-func (r *reader) tidies() {
-	r.t.Cleanup(func() {
-		for _, m := range r.Datadog.AuthMethods() {
-			if m.AccessTokenURL == r.idp.url {
-				r.Datadog.Delete(m.ID)
-			}
-		}
-	})
-}
 
 // hasPayments gives the reader the secret and the auth method that documents tell of, until the end of the test.
 func (r *reader) hasPayments() {

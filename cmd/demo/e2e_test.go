@@ -21,7 +21,10 @@ var start = sync.OnceValues(func() (*system.System, error) {
 		Overrides: map[string]string{"PageTopicArn": pageTopic},
 		Meanwhile: func(ctx context.Context, s *system.System) error {
 			const template = `{"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "pager"}}}}`
-			_, err := s.DeploySample(ctx, "pager", template, nil)
+			if _, err := s.CreateStack(ctx, "pager", template, nil); err != nil {
+				return err
+			}
+			_, err := s.Subscribe(ctx, pageTopic, "on-call")
 			return err
 		}})
 })
@@ -34,34 +37,17 @@ func TestRotationReachesDatadog(t *testing.T) {
 	secret := u.newClientSecret()
 	version := u.rotates(secret)
 	created := u.result(version)
-	if got, want := created.DetailType, "Datadog Auth Method Synced"; got != want {
-		t.Errorf("detail-type %q, want %q", got, want)
-	}
-	if diff := cmp.Diff([]string{u.secretARN}, created.Resources); diff != "" {
-		t.Error("resources (-want +got):\n" + diff)
-	}
-	d := created.Detail
 	held, _ := u.authMethod()
-	for what, pair := range map[string][2]any{
-		"source":            {created.Source, "datadog-webhook-auth-sync"},
-		"schemaVersion":     {d.SchemaVersion, "1"},
-		"outcome":           {d.Outcome, "created"},
-		"secret.name":       {d.Secret.Name, u.secretName},
-		"secret.arn":        {d.Secret.ARN, u.secretARN},
-		"authMethod.id":     {d.AuthMethod.ID, held.ID},
-		"authMethod.name":   {d.AuthMethod.Name, u.name},
-		"authMethod.site":   {d.AuthMethod.Site, "datadoghq.com"},
-		"verification":      {d.Verification, "accepted"},
-		"trigger.type":      {d.Trigger.Type, "label"},
-		"error":             {d.Error, system.Failure{}},
-		"safe to revoke":    {d.PreviousSecretSafeToRevoke, false},
-		"requestId missing": {d.RequestID == "", false},
-		"trigger.id absent": {d.Trigger.ID == "", false},
-		"lagMs missing":     {d.LagMs == nil, false},
-	} {
-		if pair[0] != pair[1] {
-			t.Errorf("%s is %v, want %v", what, pair[0], pair[1])
-		}
+	want := created // what differs from one to the next
+	want.Source, want.DetailType = "datadog-webhook-auth-sync", "Datadog Auth Method Synced"
+	want.Resources = []string{u.secretARN}
+	d := &want.Detail
+	d.SchemaVersion, d.Outcome, d.Verification, d.Trigger.Type = "1", "created", "accepted", "label"
+	d.Secret.ARN, d.Secret.Name, d.Secret.VersionID = u.secretARN, u.secretName, version
+	d.AuthMethod.ID, d.AuthMethod.Name, d.AuthMethod.Site = held.ID, u.name, "datadoghq.com"
+	d.Error, d.Held, d.Recovered, d.PreviousSecretSafeToRevoke = system.Failure{}, nil, nil, false
+	if diff := cmp.Diff(want, created); diff != "" || d.RequestID == "" || d.Trigger.ID == "" || d.LagMs == nil {
+		t.Errorf("the result %+v (-want +got):\n%s", created, diff)
 	}
 	u.datadogHolds(secret)
 	if m := held; m.ClientID != u.name || m.AccessTokenURL != u.TokenURL || m.Scope == nil || *m.Scope != "read:webhooks" || m.Audience != nil {
@@ -74,7 +60,7 @@ func TestRotationReachesDatadog(t *testing.T) {
 	secret = u.newClientSecret()
 	updated := u.result(u.rotates(secret))
 	if updated.Detail.Outcome != "updated" || updated.Detail.AuthMethod.ID != held.ID {
-		t.Errorf("the second rotation: %s", updated.Raw)
+		t.Errorf("the second rotation: %s", updated.Detail.Summary)
 	}
 	u.datadogHolds(secret)
 	if n := len(u.results()); n != 2 {
@@ -122,7 +108,7 @@ func TestFailureQueue(t *testing.T) {
 	permanent, refused, young := newUser(t), newUser(t), newUser(t)
 	permanent.puts(`{"client_id": "no client secret"}`)
 	if told := permanent.publishes("secret_invalid"); told.Detail.Error.Retryable {
-		t.Errorf("a result of a secret that is invalid: %s", told.Raw)
+		t.Errorf("a result of a secret that is invalid: %s", told.Detail.Summary)
 	}
 	for _, u := range []*user{refused, young} {
 		u.Tokens.Revoke(u.name, u.first)
@@ -132,7 +118,7 @@ func TestFailureQueue(t *testing.T) {
 	refused.publishes("credential_rejected")
 	young.invokesAsync(young.labelEvent(time.Now()))
 
-	failed, err := young.WaitFailure(young.ctx, func(f system.FailedInvocation) bool {
+	failed, err := young.Failures.Wait(young.ctx, func(f system.FailedInvocation) bool {
 		return strings.Contains(string(f.RequestPayload), young.secretARN)
 	})
 	young.must(err)
@@ -147,7 +133,7 @@ func TestFailureQueue(t *testing.T) {
 			t.Errorf("%s has %d results, want %d", u.name, n, want)
 		}
 	}
-	failures, err := permanent.Failures(permanent.ctx)
+	failures, err := permanent.Failures.All(permanent.ctx)
 	permanent.must(err)
 	for _, f := range failures {
 		for _, u := range []*user{permanent, refused} {
@@ -161,9 +147,5 @@ func TestFailureQueue(t *testing.T) {
 // publishes waits for the first failure of that code.
 func (u *user) publishes(code string) system.Event {
 	u.t.Helper()
-	event, err := u.WaitEvent(u.ctx, func(e system.Event) bool {
-		return e.Detail.Secret.ARN == u.secretARN && e.Detail.Error.Code == code
-	})
-	u.must(err)
-	return event
+	return u.waits(func(r system.Result) bool { return r.Error.Code == code })
 }

@@ -64,7 +64,7 @@ func (u *user) asks(method, path string, header http.Header, body string, signed
 	u.t.Helper()
 	answer, err := u.HTTP(u.ctx, method, path, header, body, signed)
 	u.must(err)
-	answers.add(string(answer.Body))
+	answers.Store(string(answer.Body), true)
 	described := "/sync"
 	if strings.HasPrefix(path, "/status") {
 		described = "/status"

@@ -72,10 +72,9 @@ func run(ctx context.Context, out io.Writer, picture string, keep, keyless bool)
 
 // near is a path as seen from the working directory.
 func near(path string) string {
-	if wd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(wd, path); err == nil {
-			return rel
-		}
+	wd, _ := os.Getwd()
+	if rel, err := filepath.Rel(wd, path); err == nil {
+		return rel
 	}
 	return path
 }

@@ -111,18 +111,16 @@ func (r *reader) hold(clientSecrets, ids map[string]string) {
 	r.t.Helper()
 	n := 0
 	for _, m := range r.Datadog.AuthMethods() {
-		if m.AccessTokenURL == r.idp.url {
-			n++
+		if m.AccessTokenURL != r.idp.url {
+			continue
+		}
+		n++
+		if m.ClientSecret != clientSecrets[m.Name] || ids[m.Name] != "" && m.ID != ids[m.Name] {
+			r.t.Errorf("auth method %s, %q, is another, or has another client secret", m.ID, m.Name)
 		}
 	}
 	if n != len(clientSecrets) {
 		r.t.Errorf("Datadog has %d auth methods, want %d", n, len(clientSecrets))
-	}
-	for name, secret := range clientSecrets {
-		m := r.at(name)
-		if m.ClientSecret != secret || ids[name] != "" && m.ID != ids[name] {
-			r.t.Errorf("auth method %s, %q, is not there, or another, or has another client secret", m.ID, name)
-		}
 	}
 }
 

@@ -1,8 +1,9 @@
-package main_test
+package main
 
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -193,26 +193,18 @@ func TestOpsFail(t *testing.T) {
 
 // What reconcile says of alerts is explained in docs/operations.md by the words that it begins with.
 func TestReconcileSaysWhetherAlertsAreLost(t *testing.T) {
-	rows := readText(t, root+"docs/operations.md")
-	const (
-		verified = "none when last verified: at most RefreshHours ago. To verify one now: sync_secret SECRET"
-		notKnown = "none known. Not known of %d: see failures, and out_of_sync. " +
-			"Of the others none when last verified: at most RefreshHours ago"
-	)
+	rows := readText(t, "docs/operations.md")
 	for answer, want := range map[string]string{
-		`{"atRisk": 1, "outOfSync": 1}`:                               "BEING LOST NOW: out_of_sync names the secrets",
+		`{"atRisk": 1, "outOfSync": 1}`:                               "BEING LOST NOW: out_of_sync",
 		`{"error": {"code": "deadline", "message": "late"}}`:          "not known, and perhaps being lost: late",
-		`{"failing": 1, "outOfSync": 2}`:                              fmt.Sprintf(notKnown, 2),
-		`{"leftOver": 1}`:                                             fmt.Sprintf(notKnown, 1),
-		`{"secrets": 1, "inSync": 1, "outOfSync": 0, "outcomes": {}}`: verified,
+		`{"failing": 1, "outOfSync": 2}`:                              "none known. Not known of 2: ",
+		`{"leftOver": 1}`:                                             "none known. Not known of 1: ",
+		`{"secrets": 1, "inSync": 1, "outOfSync": 0, "outcomes": {}}`: "none when last verified: ",
 	} {
 		got := ops(t, "", "ask() { echo '"+answer+"'; }\nreconcile 2>/dev/null | jq -r .alerts")
-		if diff := cmp.Diff(want+"\n", got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", answer, diff)
-		}
-		head := strings.TrimRight(regexp.MustCompile(`^[A-Za-z, ]+`).FindString(want), " ")
-		if !strings.Contains(rows, "\n| `"+head+"` |") {
-			t.Errorf("docs/operations.md has no row %q", head)
+		head := regexp.MustCompile(`^[A-Za-z, ]+`).FindString(want)
+		if !strings.HasPrefix(got, want) || !strings.Contains(rows, "\n| `"+head+"` |") {
+			t.Errorf("%s: %q does not begin with %q, or docs/operations.md has no such row", answer, got, want)
 		}
 	}
 }
@@ -294,15 +286,15 @@ t3  -  -         -                  -          -  deadline         the time ran 
 
 // A file that a document has people write or make must not be committed by accident.
 func TestFilesOfDocumentsAreIgnored(t *testing.T) {
-	ignored := strings.Fields(readText(t, root+".gitignore"))
+	ignored := strings.Fields(readText(t, ".gitignore"))
 	name := regexp.MustCompile(`(?:^|[\s<>]|file://)([\w-]+\.(?:json|txt))\b`)
-	for _, path := range append(documents(t), root+"docs/ops.sh") {
+	for _, path := range append(documents(t), "docs/ops.sh") {
 		text := readText(t, path)
 		if filepath.Ext(path) == ".md" {
 			text = strings.Join(fence.FindAllString(text, -1), "\n")
 		}
 		for _, found := range name.FindAllStringSubmatch(text, -1) {
-			_, err := os.Stat(filepath.Join(filepath.Dir(path), found[1])) // one of the repository's
+			_, err := os.Stat(filepath.Join(root, filepath.Dir(path), found[1])) // one of the repository's
 			if err != nil && !slices.Contains(ignored, found[1]) {
 				t.Errorf("%s: .gitignore has no %s", path, found[1])
 			}
@@ -324,37 +316,27 @@ func TestRenameSecretKeepsKeyAndTags(t *testing.T) {
 }
 
 func TestPostMonitorCanBeRepeated(t *testing.T) {
-	monitors := []map[string]any{}
+	var called []string
+	there := ""
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("DD-API-KEY") != opsKey || r.Header.Get("DD-APPLICATION-KEY") == "" {
+		switch body, _ := io.ReadAll(r.Body); {
+		case r.Header.Get("DD-API-KEY") != opsKey || r.Header.Get("DD-APPLICATION-KEY") == "":
 			w.WriteHeader(http.StatusForbidden)
-			return
+		case r.Method == "GET":
+			fmt.Fprintf(w, "[%s]", there)
+		default:
+			called = append(called, r.Method+" "+r.URL.Path)
+			there = strings.Replace(string(body), "{", `{"id": 7, `, 1)
+			fmt.Fprint(w, there)
 		}
-		var monitor map[string]any
-		_ = json.NewDecoder(r.Body).Decode(&monitor)
-		switch id := strings.TrimPrefix(r.URL.Path, "/api/v1/monitor"); {
-		case r.Method == "GET" && id == "":
-			_ = json.NewEncoder(w).Encode(monitors)
-			return
-		case r.Method == "POST" && id == "":
-			monitor["id"] = len(monitors)
-			monitors = append(monitors, monitor)
-		case r.Method == "PUT":
-			n, err := strconv.Atoi(id[1:])
-			if err != nil || n >= len(monitors) {
-				t.Errorf("PUT %s", r.URL.Path)
-				return
-			}
-			monitor["id"], monitors[n] = n, monitor
-		}
-		_ = json.NewEncoder(w).Encode(monitor)
 	}))
 	defer server.Close()
 	printed := ops(t, "", `cd ../../docs/datadog/monitors
-		for monitor in at-risk failing at-risk failing; do post_monitor "$monitor.json"; done`,
+		for monitor in at-risk at-risk failing; do post_monitor "$monitor.json"; done`,
 		"DD_API_URL="+server.URL, "DD_API_KEY="+opsKey, "DD_APP_KEY=key")
-	if diff := cmp.Diff("0\n1\n0\n1\n", printed); diff != "" || len(monitors) != 2 {
-		t.Errorf("%d monitors; printed (-want +got):\n%s", len(monitors), diff)
+	want := []string{"POST /api/v1/monitor", "PUT /api/v1/monitor/7", "POST /api/v1/monitor"}
+	if diff := cmp.Diff(want, called); diff != "" || printed != "7\n7\n7\n" {
+		t.Errorf("printed %q; called (-want +got):\n%s", printed, diff)
 	}
 }
 

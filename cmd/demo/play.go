@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -61,13 +63,11 @@ func (st *story) play(ctx context.Context) error {
 	if err := commands.Execute(&text, fields); err != nil {
 		return err
 	}
-	if err := os.WriteFile(script, []byte(text.String()), 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(keys, []byte(st.KeySecret()), 0o600); err != nil {
-		return err
-	}
-	if err := invitation.Execute(st.out, fields); err != nil {
+	if err := errors.Join(
+		os.WriteFile(script, []byte(text.String()), 0o600),
+		os.WriteFile(keys, []byte(st.KeySecret()), 0o600),
+		invitation.Execute(st.out, fields),
+	); err != nil {
 		return err
 	}
 	st.watch(ctx)
@@ -90,18 +90,19 @@ func (st *story) provider(w http.ResponseWriter, r *http.Request) {
 // reader changes the stack, is tried again.
 func (st *story) watch(ctx context.Context) {
 	st.chapter("Yours")
-	secrets, events := map[string]bool{}, map[string]bool{}
+	secrets := map[string]bool{}
 	st.unseenSecrets(ctx, secrets)
-	st.unseenEvents(ctx, events)
-	losing := false
+	before, _ := st.Events.All(ctx)
+	told, losing := len(before), false
 	for from := time.Now(); sleep(ctx, time.Second) == nil; {
 		st.RelaxRole(ctx) // the reader may have deployed
 		for _, t := range st.unseenSecrets(ctx, secrets) {
 			st.say("AWS tells of the new secret %s, which the emulator does not.", t.secretName)
 			st.Invoke(ctx, t.labelEvent(time.Now()), true)
 		}
-		for _, e := range st.unseenEvents(ctx, events) {
-			st.say("%s: %s", e.DetailType, e.Detail.Summary)
+		events, _ := st.Events.All(ctx)
+		for ; told < len(events); told++ {
+			st.say("%s: %s", events[told].DetailType, events[told].Detail.Summary)
 		}
 		to := time.Now()
 		sent, _ := st.alerts.between(ctx, from, to)
@@ -120,30 +121,15 @@ func (st *story) watch(ctx context.Context) {
 
 // unseenSecrets returns the secrets in scope that are not in seen, and puts them there.
 func (st *story) unseenSecrets(ctx context.Context, seen map[string]bool) (unseen []*team) {
-	pages := secretsmanager.NewListSecretsPaginator(st.SecretsManager(), &secretsmanager.ListSecretsInput{
-		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return unseen
-		}
-		for _, s := range page.SecretList {
-			if !seen[*s.ARN] {
-				seen[*s.ARN] = true
-				unseen = append(unseen, &team{System: st.System, secretName: *s.Name, secretARN: *s.ARN})
-			}
-		}
+	list, err := st.SecretsManager().ListSecrets(ctx, &secretsmanager.ListSecretsInput{
+		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}, MaxResults: aws.Int32(100)})
+	if err != nil {
+		return nil
 	}
-	return unseen
-}
-
-// unseenEvents returns the result events that are not in seen, and puts them there.
-func (st *story) unseenEvents(ctx context.Context, seen map[string]bool) (unseen []system.Event) {
-	all, _ := st.Events(ctx)
-	for _, e := range all {
-		if !seen[e.ID] {
-			seen[e.ID] = true
-			unseen = append(unseen, e)
+	for _, s := range list.SecretList {
+		if !seen[*s.ARN] {
+			seen[*s.ARN] = true
+			unseen = append(unseen, &team{System: st.System, secretName: *s.Name, secretARN: *s.ARN})
 		}
 	}
 	return unseen

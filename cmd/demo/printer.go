@@ -33,20 +33,14 @@ func (p *printer) row(what, format string, args ...any) {
 
 // wrap breaks a text into lines of a width.
 func wrap(text string, width int, newline string) string {
-	var wrapped strings.Builder
-	column := 0
+	var lines []string
+	line := ""
 	for word := range strings.FieldsSeq(text) {
-		switch {
-		case column == 0:
-		case column+1+len(word) > width:
-			wrapped.WriteString(newline)
-			column = 0
-		default:
-			wrapped.WriteByte(' ')
-			column++
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
 		}
-		wrapped.WriteString(word)
-		column += len(word)
+		line = strings.TrimSpace(line + " " + word)
 	}
-	return wrapped.String()
+	return strings.Join(append(lines, line), newline)
 }

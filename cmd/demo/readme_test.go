@@ -1,8 +1,7 @@
-package main_test
+package main
 
 import (
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,19 +14,16 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 )
 
-const (
-	root      = "../../"
-	reference = root + "docs/reference.md"
-)
+const root = "../../"
 
 // TestReadme holds the tables of docs/reference.md to the template and to the code; with README=write it writes them anew.
 func TestReadme(t *testing.T) {
-	text := readText(t, reference)
+	text := readText(t, "docs/reference.md")
 	want := between(t, text, "parameters", parameterTable(t))
 	want = between(t, want, "errors", errorTable())
 	want = between(t, want, "metrics", metricTable())
 	if os.Getenv("README") == "write" {
-		if err := os.WriteFile(reference, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(root+"docs/reference.md", []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -39,7 +35,7 @@ func TestReadme(t *testing.T) {
 
 // TestOperations finds the entry of each code in docs/operations.md.
 func TestOperations(t *testing.T) {
-	_, codes, _ := strings.Cut(readText(t, root+"docs/operations.md"), "\n## Codes\n")
+	_, codes, _ := strings.Cut(readText(t, "docs/operations.md"), "\n## Codes\n")
 	codes, _, _ = strings.Cut(codes, "\n## ")
 	for _, row := range fault.Table {
 		if !regexp.MustCompile(`\b` + string(row.Code) + `\b`).MatchString(codes) {
@@ -63,9 +59,8 @@ func between(t *testing.T, text, name, table string) string {
 func parameterTable(t *testing.T) string {
 	s := evaluate(t, nil)
 	table := "| parameter | default | |\n|---|---|---|\n"
-	names := s.sections["Parameters"]
-	for i := 0; i < len(names.Content); i += 2 {
-		name := names.Content[i].Value
+	for pair := range slices.Chunk(s.under("Parameters").Content, 2) {
+		name := pair[0].Value
 		parameter := s.section("Parameters")[name].(fields)
 		fallback := "required"
 		if value := parameter["Default"]; value == "" {
@@ -127,32 +122,13 @@ func TestDocumentsLinks(t *testing.T) {
 			if to.Path != "" {
 				target = filepath.Join(filepath.Dir(path), to.Path)
 			}
-			if _, err := os.Stat(target); err != nil {
+			if _, err := os.Stat(root + target); err != nil {
 				t.Errorf("%s: %s: %v", path, found[1], err)
 			} else if to.Fragment != "" && !slices.Contains(anchors(readText(t, target)), to.Fragment) {
 				t.Errorf("%s: %s: there is no such heading", path, found[1])
 			}
 		}
 	}
-}
-
-// documents are all that is written for readers.
-func documents(t *testing.T) []string {
-	t.Helper()
-	all, err := filepath.Glob(root + "*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = filepath.WalkDir(root+"docs", func(path string, _ fs.DirEntry, err error) error {
-		if filepath.Ext(path) == ".md" {
-			all = append(all, path)
-		}
-		return err
-	})
-	if err != nil || len(all) < 4 {
-		t.Fatalf("the documents are %v, %v", all, err)
-	}
-	return all
 }
 
 // anchors are those that GitHub gives to the headings of a document.
@@ -171,9 +147,10 @@ func anchors(text string) (all []string) {
 	return all
 }
 
+// readText reads a file of the repository, by its path from the root.
 func readText(t *testing.T, path string) string {
 	t.Helper()
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(root + path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (u *user) reports(result system.Result, metrics map[string]float64) (since 
 		u.t.Errorf("the metrics (-want +got):\n%s", diff)
 	}
 	if result.Notified() {
-		_, err := u.WaitNotice(u.ctx, func(n system.Notice) bool { return n.Summary() == result.Summary })
+		_, err := u.Notices.Wait(u.ctx, func(n json.RawMessage) bool { return system.Summary(n) == result.Summary })
 		u.must(err)
 	}
 	if (line.Failing != nil) != (result.Outcome == "failed") {
@@ -102,16 +102,17 @@ func (u *user) hasStatus(state string, f *failing) {
 // notices are those of the secret up to now. A long name is shortened in its middle.
 func (u *user) notices() (summaries []string) {
 	u.t.Helper()
-	all, err := u.Notices(u.ctx)
+	all, err := u.Notices.All(u.ctx)
 	u.must(err)
 	for _, n := range all {
-		name, _, _ := strings.Cut(n.Summary(), ": ")
+		summary := system.Summary(n)
+		name, _, _ := strings.Cut(summary, ": ")
 		begin, end, shortened := strings.Cut(name, "...")
 		if shortened && strings.HasPrefix(u.secretName, begin) && strings.HasSuffix(u.secretName, end) {
 			name = u.secretName
 		}
 		if name == u.secretName {
-			summaries = append(summaries, n.Summary())
+			summaries = append(summaries, summary)
 		}
 	}
 	return summaries
@@ -146,6 +147,5 @@ func (u *user) findsDatadogWell() {
 
 func mendDatadog(s *system.System) {
 	s.Datadog.ClearFaults()
-	keys := s.DatadogKeys()
-	s.Datadog.SetKeys(keys[len(keys)-2], keys[len(keys)-1])
+	s.Datadog.SetKeys(s.DatadogKeys[0], s.DatadogKeys[1])
 }

@@ -7,12 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
-	bustypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // TestRoleNeedsEachAction takes each action away in turn, and looks for what
@@ -60,10 +58,8 @@ func TestRoleNeedsEachAction(t *testing.T) {
 		},
 		"events:PutEvents": func(u *user) {
 			warned("published")(u)
-			event := u.asMine([]byte(`{"version": "0", "id": "1", "source": "aws.secretsmanager", "detail-type": "Secret Label Updated",
-				"time": "2026-01-15T03:12:44Z", "resources": ["arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/webhooks/payments-AbCdEf"],
-				"detail": {"labelUpdated": "AWSCURRENT"}}`))
-			if body, failed := u.invokes(event); !failed || !strings.Contains(body, `"publish_failed: `) {
+			body, failed := u.invokes(u.labelEvent(time.Now().Add(-time.Hour)))
+			if !failed || !strings.Contains(body, `"publish_failed: `) {
 				u.t.Errorf("an event whose result is not published: %s", body)
 			}
 		},
@@ -98,65 +94,43 @@ func TestRoleAllowsNoMore(t *testing.T) {
 		Name: aws.String("another/" + u.name), SecretString: aws.String("of somebody else"),
 	})
 	u.must(err)
-	role, err := u.AssumeFunctionRole(u.ctx)
+	call, err := u.AssumeFunctionRole(u.ctx)
 	u.must(err)
-	secrets, bus := secretsmanager.NewFromConfig(role), eventbridge.NewFromConfig(role)
 
-	get := func(id string) error {
-		_, err := secrets.GetSecretValue(u.ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
-		return err
-	}
-	put := func(id string) error {
-		_, err := secrets.PutSecretValue(u.ctx, &secretsmanager.PutSecretValueInput{SecretId: &id, SecretString: aws.String("x")})
-		return err
-	}
-	tag := func(id, key string) error {
-		_, err := secrets.TagResource(u.ctx, &secretsmanager.TagResourceInput{
-			SecretId: &id, Tags: []types.Tag{{Key: &key, Value: aws.String("x")}},
-		})
-		return err
-	}
-	move := func(id string) error {
-		_, err := secrets.UpdateSecretVersionStage(u.ctx, &secretsmanager.UpdateSecretVersionStageInput{
-			SecretId: &id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: aws.String("7b1f0c52-52a8-4f0a-9d5e-7c7b0d8f1a11"),
-		})
-		return err
-	}
+	type in = map[string]any
 	const ours = "datadog-webhook-auth-sync"
+	get := func(id string) in { return in{"SecretId": id} }
+	put := func(id string) in { return in{"SecretId": id, "SecretString": "x"} }
+	tag := func(id, key string) in { return in{"SecretId": id, "Tags": []in{{"Key": key, "Value": "x"}}} }
+	move := func(id string) in {
+		return in{"SecretId": id, "VersionStage": "AWSCURRENT", "MoveToVersionId": "7b1f0c52-52a8-4f0a-9d5e-7c7b0d8f1a11"}
+	}
+	elsewhere := in{"EventBusName": "another", "Source": ours, "DetailType": "x", "Detail": "{}"}
 	for _, probe := range []struct {
 		what    string
 		allowed bool
-		err     error
+		target  string
+		in      in
 	}{
-		{"read a secret in scope", true, get(u.secretARN)},
-		{"record on a secret in scope", true, tag(u.secretARN, ours)},
-		{"read Datadog's keys", true, get(u.KeySecretARN)},
-		{"write another tag", false, tag(u.secretARN, "owner")},
-		{"read a secret out of scope", false, get(*outside.ARN)},
-		{"write a secret out of scope", false, put(*outside.ARN)},
-		{"tag a secret out of scope", false, tag(*outside.ARN, ours)},
-		{"move labels out of scope", false, move(*outside.ARN)},
-		{"write Datadog's keys", false, put(u.KeySecretARN)},
-		{"tag Datadog's keys", false, tag(u.KeySecretARN, ours)},
-		{"move labels of Datadog's keys", false, move(u.KeySecretARN)},
-		{"delete a secret", false, func() error {
-			_, err := secrets.DeleteSecret(u.ctx, &secretsmanager.DeleteSecretInput{SecretId: &u.secretARN})
-			return err
-		}()},
-		{"create a secret", false, func() error {
-			_, err := secrets.CreateSecret(u.ctx, &secretsmanager.CreateSecretInput{Name: aws.String(u.secretName + "/2")})
-			return err
-		}()},
-		{"publish on another bus", false, func() error {
-			_, err := bus.PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []bustypes.PutEventsRequestEntry{{
-				EventBusName: aws.String("another"), Source: aws.String(ours), DetailType: aws.String("x"), Detail: aws.String("{}"),
-			}}})
-			return err
-		}()},
+		{"read a secret in scope", true, "secretsmanager.GetSecretValue", get(u.secretARN)},
+		{"record on a secret in scope", true, "secretsmanager.TagResource", tag(u.secretARN, ours)},
+		{"read Datadog's keys", true, "secretsmanager.GetSecretValue", get(u.KeySecretARN)},
+		{"write another tag", false, "secretsmanager.TagResource", tag(u.secretARN, "owner")},
+		{"read a secret out of scope", false, "secretsmanager.GetSecretValue", get(*outside.ARN)},
+		{"write a secret out of scope", false, "secretsmanager.PutSecretValue", put(*outside.ARN)},
+		{"tag a secret out of scope", false, "secretsmanager.TagResource", tag(*outside.ARN, ours)},
+		{"move labels out of scope", false, "secretsmanager.UpdateSecretVersionStage", move(*outside.ARN)},
+		{"write Datadog's keys", false, "secretsmanager.PutSecretValue", put(u.KeySecretARN)},
+		{"tag Datadog's keys", false, "secretsmanager.TagResource", tag(u.KeySecretARN, ours)},
+		{"move labels of Datadog's keys", false, "secretsmanager.UpdateSecretVersionStage", move(u.KeySecretARN)},
+		{"delete a secret", false, "secretsmanager.DeleteSecret", get(u.secretARN)},
+		{"create a secret", false, "secretsmanager.CreateSecret", in{"Name": u.secretName + "/2"}},
+		{"publish on another bus", false, "AWSEvents.PutEvents", in{"Entries": []in{elsewhere}}},
 	} {
-		refused := probe.err != nil && strings.Contains(probe.err.Error(), "AccessDenied")
-		if probe.allowed != (probe.err == nil) || probe.allowed == refused {
-			t.Errorf("%s: allowed is to be %v, but: %v", probe.what, probe.allowed, probe.err)
+		err := call(probe.target, probe.in)
+		refused := err != nil && strings.Contains(err.Error(), "AccessDenied")
+		if probe.allowed != (err == nil) || probe.allowed == refused {
+			t.Errorf("%s: allowed is to be %v, but: %v", probe.what, probe.allowed, err)
 		}
 	}
 }

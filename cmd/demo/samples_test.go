@@ -4,14 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
 
 	"datadog-webhook-auth-sync/cmd/demo/system"
 	"datadog-webhook-auth-sync/handler/contract"
@@ -30,9 +23,7 @@ import (
 // deploysSample creates a stack of a file in docs/samples.
 func (u *user) deploysSample(stack, file string, parameters map[string]string) (outputs map[string]string) {
 	u.t.Helper()
-	text, err := os.ReadFile("../../docs/samples/" + file)
-	u.must(err)
-	outputs, err = u.DeploySample(u.ctx, stack, string(text), parameters)
+	outputs, err := u.CreateStack(u.ctx, stack, readText(u.t, "docs/samples/"+file), parameters)
 	u.must(err)
 	return outputs
 }
@@ -46,7 +37,8 @@ func TestNotices(t *testing.T) {
 	u.must(err)
 	pager, err := u.Subscribe(u.ctx, pageTopic, u.name+"-pager")
 	u.must(err)
-	posted := u.postsEvents()
+	posted, err := u.Subscribe(u.ctx, u.deploysEvents()["TopicArn"], u.name+"-events")
+	u.must(err)
 
 	created := u.result(u.rotates(u.first)).Detail.Summary
 	u.must(until(u.ctx, func() bool { return u.recorded() != "" })) // what Datadog holds is known by the record
@@ -83,81 +75,43 @@ func TestNotices(t *testing.T) {
 	}
 
 	alerts := map[string]string{created: "success", failed: "warning", lost: "error", recovered: "success"}
-	_ = until(u.ctx, func() bool { return len(posted()) >= len(alerts) }) // what is missing, the comparison shows
-	if diff := cmp.Diff(alerts, posted()); diff != "" {
+	got := map[string]string{}
+	_ = until(u.ctx, func() bool { // what is missing, the comparison shows
+		all, err := posted.All(u.ctx)
+		u.must(err)
+		for _, message := range all {
+			var event struct {
+				Text      string
+				AlertType string `json:"alert_type"`
+				Tags      []string
+			}
+			u.must(json.Unmarshal(message, &event))
+			if slices.Contains(event.Tags, "secret:"+system.Account+"/"+system.Region+"/"+u.secretName) {
+				got[event.Text] = event.AlertType
+			}
+		}
+		return len(got) >= len(alerts)
+	})
+	if diff := cmp.Diff(alerts, got); diff != "" {
 		t.Errorf("events at Datadog (-want +got):\n%s", diff)
 	}
 }
 
-// postsEvents makes by hand what of events.yaml the emulator's CloudFormation does not know, the connection and the
-// destination, and lets the rules post to a stand-in. posted are the alert types of the user's events by text.
-func (u *user) postsEvents() (posted func() map[string]string) {
-	var mu sync.Mutex
-	alerts := map[string]string{}
-	datadog := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		var event struct {
-			Text      string
-			AlertType string `json:"alert_type"`
-			Tags      []string
-		}
-		if err := json.Unmarshal(body, &event); err != nil || r.Method != http.MethodPost || r.Header.Get("DD-API-KEY") != "events-api-key" {
-			u.t.Errorf("%s %s: %v", r.Method, body, err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if slices.Contains(event.Tags, "secret:"+system.Account+"/"+system.Region+"/"+u.secretName) {
-			alerts[event.Text] = event.AlertType
-		}
-		w.WriteHeader(http.StatusAccepted)
-	}))
-	u.t.Cleanup(datadog.Close)
-
-	text, err := os.ReadFile("../../docs/datadog/events.yaml")
+// deploysEvents deploys the rules of events.yaml with a topic in place of the destination, which the emulator's
+// CloudFormation does not know.
+func (u *user) deploysEvents() (outputs map[string]string) {
+	u.t.Helper()
+	head, rest, _ := strings.Cut(readText(u.t, "docs/datadog/events.yaml"), "\nResources:\n")
+	_, rules, _ := strings.Cut(rest, "\n  AlertsLost:\n")
+	rules = strings.NewReplacer("!GetAtt Destination.Arn", "!Ref Topic", "RoleArn: !GetAtt Role.Arn", "").Replace(rules)
+	outputs, err := u.CreateStack(u.ctx, u.name+"-events", head+`
+Outputs: {TopicArn: {Value: !Ref Topic}}
+Resources:
+  Topic: {Type: "AWS::SNS::Topic"}
+  AlertsLost:
+`+rules, map[string]string{"DdApiKeySecretArn": u.KeySecretARN})
 	u.must(err)
-	var template struct {
-		Resources map[string]struct {
-			Type       string `yaml:"Type"`
-			Properties struct {
-				EventPattern map[string]any `yaml:"EventPattern"`
-				Targets      []struct {
-					InputTransformer struct {
-						InputPathsMap map[string]string `yaml:"InputPathsMap"`
-						InputTemplate string            `yaml:"InputTemplate"`
-					} `yaml:"InputTransformer"`
-				} `yaml:"Targets"`
-			} `yaml:"Properties"`
-		} `yaml:"Resources"`
-	}
-	u.must(yaml.Unmarshal(text, &template))
-	bus := u.EventBridge()
-	connection, err := bus.CreateConnection(u.ctx, &eventbridge.CreateConnectionInput{Name: &u.name, AuthorizationType: types.ConnectionAuthorizationTypeApiKey,
-		AuthParameters: &types.CreateConnectionAuthRequestParameters{ApiKeyAuthParameters: &types.CreateConnectionApiKeyAuthRequestParameters{
-			ApiKeyName: aws.String("DD-API-KEY"), ApiKeyValue: aws.String("events-api-key")}}})
-	u.must(err)
-	destination, err := bus.CreateApiDestination(u.ctx, &eventbridge.CreateApiDestinationInput{Name: &u.name, ConnectionArn: connection.ConnectionArn,
-		HttpMethod: types.ApiDestinationHttpMethodPost, InvocationEndpoint: aws.String(datadog.URL + "/api/v1/events")})
-	u.must(err)
-	for name, resource := range template.Resources {
-		if resource.Type != "AWS::Events::Rule" {
-			continue
-		}
-		name = u.name + "-" + name
-		pattern, err := json.Marshal(resource.Properties.EventPattern)
-		u.must(err)
-		_, err = bus.PutRule(u.ctx, &eventbridge.PutRuleInput{Name: &name, EventPattern: aws.String(strings.Replace(string(pattern), "AWS::AccountId", system.Account, 1))})
-		u.must(err)
-		input := resource.Properties.Targets[0].InputTransformer
-		_, err = bus.PutTargets(u.ctx, &eventbridge.PutTargetsInput{Rule: &name, Targets: []types.Target{{Id: aws.String("datadog"), Arn: destination.ApiDestinationArn,
-			RoleArn:          aws.String("arn:aws:iam::" + system.Account + ":role/post"),
-			InputTransformer: &types.InputTransformer{InputPathsMap: input.InputPathsMap, InputTemplate: &input.InputTemplate}}}})
-		u.must(err)
-	}
-	return func() map[string]string {
-		mu.Lock()
-		defer mu.Unlock()
-		return maps.Clone(alerts)
-	}
+	return outputs
 }
 
 // TestSampleTeam forges results of two teams' secrets, and looks at which one of them is notified.
@@ -176,14 +130,8 @@ func TestSampleTeam(t *testing.T) {
 		{u.name, "Settled", `, "outcome": "settled", "recovered": {"code": "credential_rejected", "since": "2026-01-15T03:12:44Z"}`},
 		{u.name, "Synced", `, "outcome": "adopted"`},
 	} {
-		put, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
-			EventBusName: &u.name, Source: aws.String("datadog-webhook-auth-sync"), DetailType: aws.String("Datadog Auth Method " + of.kind),
-			Detail: aws.String(fmt.Sprintf(`{"secret": {"owner": %q}, "summary": "result %d of %s"%s}`, of.owner, i, of.owner, of.more)),
-		}}})
-		u.must(err)
-		if put.FailedEntryCount > 0 {
-			t.Fatal("the bus refused the event")
-		}
+		detail := fmt.Sprintf(`{"secret": {"owner": %q}, "summary": "result %d of %s"%s}`, of.owner, i, of.owner, of.more)
+		u.putsEvent(u.name, of.kind, detail)
 	}
 	_, err = team.Wait(u.ctx, func(m json.RawMessage) bool { return strings.Contains(string(m), "result 4 of") })
 	u.must(err)
@@ -200,6 +148,19 @@ func TestSampleTeam(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what the team got (-want +got):\n%s", diff)
+	}
+}
+
+// putsEvent puts an event on a bus that says to be a result of that kind.
+func (u *user) putsEvent(bus, kind, detail string, resources ...string) {
+	u.t.Helper()
+	put, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
+		EventBusName: &bus, Source: aws.String("datadog-webhook-auth-sync"),
+		DetailType: aws.String("Datadog Auth Method " + kind), Detail: &detail, Resources: resources,
+	}}})
+	u.must(err)
+	if put.FailedEntryCount > 0 {
+		u.t.Fatal("the bus refused the event")
 	}
 }
 
@@ -223,10 +184,10 @@ func TestSampleRotator(t *testing.T) {
 		u.must(until(u.ctx, func() bool { return user.recorded() != "" }))
 	}
 	u.setsRecord("state", "settled")
-	stub, err := u.DeploySample(u.ctx, u.name+"-stub", strings.Replace(notVerifying, "VERSION", version, 1), nil)
+	stub, err := u.CreateStack(u.ctx, u.name+"-stub", strings.Replace(notVerifying, "VERSION", version, 1), nil)
 	u.must(err)
 	log := map[string]string{}
-	for name, function := range map[string]string{"stack": u.Stack.FunctionARN, "stub": stub["Arn"]} {
+	for name, function := range map[string]string{"stack": u.Stack["FunctionArn"], "stub": stub["Arn"]} {
 		log[name] = u.deploysSample(u.name+"-with-"+name, "rotator.yaml", map[string]string{"SyncFunctionArn": function})["LogGroupName"]
 	}
 
@@ -251,11 +212,8 @@ func TestSampleRotator(t *testing.T) {
 			var lines []string
 			// An event may come twice. Here it does where a line is late: the emulator keeps that until the next call.
 			err := until(u.ctx, func() bool {
-				_, err := u.EventBridge().PutEvents(u.ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
-					Source: aws.String("datadog-webhook-auth-sync"), DetailType: aws.String("Datadog Auth Method Settled"),
-					Resources: []string{c.arn}, Detail: &detail,
-				}}})
-				u.must(err)
+				u.putsEvent("default", "Settled", detail, c.arn)
+				var err error
 				for range 20 {
 					lines, err = u.LogLines(u.ctx, log[c.log])
 					u.must(err)

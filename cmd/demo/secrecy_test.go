@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +26,7 @@ func TestWhatIsToldIsSeen(t *testing.T) {
 	for place, mark := range map[string]string{
 		"the log":       `"msg":"sync"`,
 		"the events":    `"detail-type": "Datadog Auth Method Synced"`,
-		"the notices":   `notice: "` + system.Account + " " + system.Region + ": " + u.secretName,
+		"the notices":   `"` + system.Account + " " + system.Region + ": " + u.secretName,
 		"HTTP answers":  `"trigger":{"type":"http"`,
 		"other answers": `"trigger":{"type":"direct"`,
 		"the record":    "site=datadoghq.com",
@@ -41,7 +41,7 @@ func TestWhatIsToldIsSeen(t *testing.T) {
 // published, noticed, left in the failure queue, answered or recorded.
 func (u *user) leaksNothing() {
 	secrets := map[string]string{"a client secret": clientSecretMark, "an access token": u.Tokens.AccessToken}
-	for i, key := range u.DatadogKeys() {
+	for i, key := range u.DatadogKeys {
 		secrets[fmt.Sprintf("Datadog key %d", i)] = key
 	}
 	for _, text := range u.outputs() {
@@ -56,51 +56,23 @@ func (u *user) leaksNothing() {
 	}
 }
 
-// told is all that the function let out up to now.
-func (u *user) outputs() []string {
+// outputs are all that the function let out up to now.
+func (u *user) outputs() (all []string) {
 	u.t.Helper()
-	logs, err := u.Logs(u.ctx)
-	u.must(err)
-	events, err := u.Events(u.ctx)
-	u.must(err)
-	failures, err := u.Failures(u.ctx)
-	u.must(err)
-	notices, err := u.Notices(u.ctx)
-	u.must(err)
-	all := slices.Concat(logs, answers.all())
-	for _, notice := range notices {
-		all = append(all, "notice: "+notice.Message)
-	}
-	for _, event := range events {
-		all = append(all, string(event.Raw))
-	}
-	for _, failure := range failures {
-		text, err := json.Marshal(failure)
+	for _, texts := range []func(context.Context) ([]string, error){
+		u.Logs, u.Events.Bodies, u.Failures.Bodies, u.Notices.Bodies,
+	} {
+		list, err := texts(u.ctx)
 		u.must(err)
-		all = append(all, string(text))
+		all = append(all, list...)
 	}
+	answers.Range(func(text, _ any) bool {
+		all = append(all, text.(string))
+		return true
+	})
 	return all
 }
 
-// lookedAt is what leaksNothing searched: each text once.
-var lookedAt sync.Map
-
-// answers are what the tests were answered, and found recorded.
-var answers texts
-
-type texts struct {
-	mu   sync.Mutex
-	list []string
-}
-
-func (l *texts) add(text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.list = append(l.list, text)
-}
-
-func (l *texts) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.list)
-}
+// answers are what the tests were answered, and found recorded; lookedAt is what
+// leaksNothing searched. Both have each text once.
+var answers, lookedAt sync.Map

@@ -87,14 +87,13 @@ func (st *story) sum(picture string) error {
 	}
 	fmt.Fprintln(st.out, "\nIn all")
 	st.row("alerts", "%d delivered, %d lost", st.delivered, st.lost)
-	for _, r := range []struct {
-		what string
-		rotation
-	}{{"without", st.without}, {"with", st.with}} {
-		delivered, lost := count(r.alerts)
+	row := func(what string, sent []alert) {
+		delivered, lost := count(sent)
 		around := beforeRotation + untilEnd + afterEnd
-		st.row(r.what, "%d delivered, %d lost, in the %s around the rotation", delivered, lost, around)
+		st.row(what, "%d delivered, %d lost, in the %s around the rotation", delivered, lost, around)
 	}
+	row("without", st.without.alerts)
+	row("with", st.with.alerts)
 	st.row("rotation", "%.1f s later the new client secret is in Datadog", st.with.written.Sub(st.with.stored).Seconds())
 	st.row("picture", "%s", near(picture))
 	return nil
@@ -119,7 +118,7 @@ func (st *story) ends(ctx context.Context, clientSecret string) error {
 func (st *story) result(ctx context.Context, t *team, version, outcome, held string) (system.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	event, err := st.WaitEvent(ctx, func(e system.Event) bool {
+	event, err := st.Events.Wait(ctx, func(e system.Event) bool {
 		r := e.Detail
 		return r.Secret.ARN == t.secretARN && r.Outcome == outcome && (version == "" || r.Secret.VersionID == version) &&
 			(held == "" || r.Held != nil && r.Held.Verification == held)
@@ -128,25 +127,45 @@ func (st *story) result(ctx context.Context, t *team, version, outcome, held str
 		return event.Detail, fmt.Errorf("%s was not %s: %w", t.name, outcome, err)
 	}
 	if event.Detail.Notified() {
-		notice, err := st.WaitNotice(ctx, func(n system.Notice) bool { return n.Summary() == event.Detail.Summary })
+		notice, err := st.Notices.Wait(ctx, func(n json.RawMessage) bool { return system.Summary(n) == event.Detail.Summary })
 		if err != nil {
 			return event.Detail, err
 		}
-		st.say("Notice: %s", notice.Summary())
+		st.say("Notice: %s", system.Summary(notice))
 	}
 	return event.Detail, nil
 }
 
-// reconcileAnswer is the answer to a reconcile.
-type reconcileAnswer struct {
-	Outcomes        map[string]int
-	Plans, Failures []system.Result
-	Unmanaged       []struct{ ID, Name string }
-	Error           *system.Failure
+// reconciliation is the answer to a reconcile.
+type reconciliation struct {
+	RequestID                             string
+	Secrets, InSync, Settling, OutOfSync  int
+	Failing, AtRisk, Unverified, LeftOver int
+	DurationMs                            int
+	Outcomes                              map[string]int
+	Plans, Failures                       []system.Result
+	Unmanaged                             []struct{ ID, Name string }
+	Error                                 *system.Failure
+}
+
+// statuses is the answer to GET /status.
+type statuses struct{ Secrets []secretStatus }
+
+type secretStatus struct {
+	Secret  struct{ Name string }
+	State   string
+	Failing *failing
+}
+
+// failing is a failure. Told: it was published. Lost: alerts are being lost.
+type failing struct {
+	Code       string
+	Since      time.Time
+	Told, Lost bool
 }
 
 // reconcile calls the function as its schedule does.
-func (st *story) reconcile(ctx context.Context, dryRun bool) (answer reconcileAnswer, err error) {
+func (st *story) reconcile(ctx context.Context, dryRun bool) (answer reconciliation, err error) {
 	body, failed, err := st.Invoke(ctx, map[string]any{"action": "reconcile", "dryRun": dryRun}, false)
 	if err != nil {
 		return answer, err

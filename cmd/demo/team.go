@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -71,13 +70,8 @@ func (t *team) put(ctx context.Context, value string) (versionID string, err err
 
 // credential is the secret's value.
 func (t *team) credential(clientSecret string) string {
-	value, err := json.Marshal(map[string]string{
-		"client_id": t.name, "client_secret": clientSecret, "access_token_url": t.TokenURL, "scope": "read:webhooks",
-	})
-	if err != nil {
-		panic(err) // strings always encode
-	}
-	return string(value)
+	return fmt.Sprintf(`{"client_id": %q, "client_secret": %q, "access_token_url": %q, "scope": "read:webhooks"}`,
+		t.name, clientSecret, t.TokenURL)
 }
 
 // record is what the function remembers on the secret, "" for nothing.
@@ -155,12 +149,5 @@ func (t *team) writes() (n int) {
 func until(ctx context.Context, holds func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
+	return system.Until(ctx, func() (bool, error) { return holds(), nil })
 }

@@ -1,4 +1,4 @@
-package main_test
+package main
 
 import (
 	"fmt"
@@ -67,7 +67,7 @@ func TestTemplateNoticeLostOnAnotherBus(t *testing.T) {
 // TestReadmeAlarms holds that each alarm has a page of its name, whose head is the alarm's own text; with README=write it
 // writes the head anew.
 func TestReadmeAlarms(t *testing.T) {
-	const folder = root + "docs/alarms/"
+	const folder = "docs/alarms/"
 	s := evaluate(t, nil)
 	for name := range s.alarms() { // what a person reads in a page is the parameter
 		for _, parameter := range []string{"ReconcileAlarmMinutes", "AlertGapAlarmSeconds"} {
@@ -87,14 +87,14 @@ func TestReadmeAlarms(t *testing.T) {
 			t.Errorf("%s.md is not headed by its name", name)
 		}
 		if os.Getenv("README") == "write" {
-			if err := os.WriteFile(folder+name+".md", []byte(want), 0o644); err != nil {
+			if err := os.WriteFile(root+folder+name+".md", []byte(want), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		} else if want != page {
 			t.Errorf("docs/alarms/%s.md is out of date: run make readme", name)
 		}
 	}
-	pages, err := filepath.Glob(folder + "*Alarm.md")
+	pages, err := filepath.Glob(root + folder + "*Alarm.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main_test
+package main
 
 import (
 	"fmt"
@@ -89,10 +89,10 @@ func TestTemplateParameters(t *testing.T) {
 	}
 	equal(t, any(fields{"Variables": environment}), evaluate(t, given).properties("Function")["Environment"])
 	for _, group := range s.section("Metadata")["AWS::CloudFormation::Interface"].(fields)["ParameterGroups"].([]any) {
-		grouped = append(grouped, list(group.(fields)["Parameters"])...)
+		grouped = append(grouped, textsOf(group.(fields)["Parameters"])...)
 	}
 	same(t, names, grouped)
-	for pair := range slices.Chunk(s.sections["Parameters"].Content, 2) {
+	for pair := range slices.Chunk(s.under("Parameters").Content, 2) {
 		ordered = append(ordered, pair[0].Value)
 	}
 	equal(t, names, ordered) // --guided asks in the order of the template

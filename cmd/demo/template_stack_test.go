@@ -1,8 +1,7 @@
-package main_test
+package main
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,23 +19,21 @@ type (
 // out. A reference to a resource comes out as its name, an attribute as Name.Attribute, but for the one ARN that the
 // template takes apart.
 type stack struct {
-	t        *testing.T
-	sections map[string]yaml.Node
-	refs     fields // of parameters and pseudo parameters
+	t    *testing.T
+	root *yaml.Node
+	refs fields // of parameters and pseudo parameters
 }
 
 func evaluate(t *testing.T, given map[string]string) stack {
 	t.Helper()
-	text, err := os.ReadFile("../../template.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	// A partition that differs from the usual one in every part, so that none can be spelt out.
 	s := stack{t: t, refs: fields{"AWS::NoValue": noValue{}, "AWS::StackName": "sync", "AWS::AccountId": "111122223333",
 		"AWS::Partition": "aws-cn", "AWS::Region": "cn-north-1", "AWS::URLSuffix": "amazonaws.com.cn", "NoticeRule.Arn": noticeRule}}
-	if err := yaml.Unmarshal(text, &s.sections); err != nil {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(readText(t, "template.yaml")), &document); err != nil {
 		t.Fatal(err)
 	}
+	s.root = document.Content[0]
 	for name, definition := range s.section("Parameters") {
 		value, ok := given[name]
 		if fallback := definition.(fields)["Default"]; !ok && fallback != nil {
@@ -47,9 +44,20 @@ func evaluate(t *testing.T, given map[string]string) stack {
 	return s
 }
 
-func (s stack) section(name string) fields {
-	node := s.sections[name]
-	return s.eval(&node).(fields)
+func (s stack) section(name string) fields { return s.eval(s.under(name)).(fields) }
+
+// under is what stands under the keys of maps in maps, nil if there is nothing.
+func (s stack) under(keys ...string) *yaml.Node {
+	n := s.root
+	for _, key := range keys {
+		pairs := slices.Collect(slices.Chunk(n.Content, 2))
+		at := slices.IndexFunc(pairs, func(pair []*yaml.Node) bool { return pair[0].Value == key })
+		if at < 0 {
+			return nil
+		}
+		n = pairs[at][1]
+	}
+	return n
 }
 
 // broken are the assertions of Rules that do not hold, in the template's own words.
@@ -97,7 +105,11 @@ func (s stack) eval(n *yaml.Node) any {
 	case "!Select":
 		return argument(1).([]any)[argument(0).(int)]
 	case "!Split":
-		return split(argument(1).(string), argument(0).(string))
+		items := []any{}
+		for item := range strings.SplitSeq(argument(1).(string), argument(0).(string)) {
+			items = append(items, item)
+		}
+		return items
 	case "!Sub":
 		if n.Kind == yaml.ScalarNode {
 			return s.sub(n.Value, nil)
@@ -131,15 +143,7 @@ func (s stack) eval(n *yaml.Node) any {
 	return nil
 }
 
-func (s stack) holds(condition string) bool {
-	var conditions map[string]yaml.Node
-	node := s.sections["Conditions"]
-	definition := yaml.Node{}
-	if node.Decode(&conditions) == nil {
-		definition = conditions[condition]
-	}
-	return s.eval(&definition).(bool)
-}
+func (s stack) holds(condition string) bool { return s.eval(s.under("Conditions", condition)).(bool) }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z:.]+)\}`)
 
@@ -157,29 +161,11 @@ func (s stack) ref(name string) any {
 	if value, ok := s.refs[name]; ok {
 		return value
 	}
-	var resources map[string]struct {
-		Properties struct {
-			Events map[string]yaml.Node `yaml:"Events"`
-		} `yaml:"Properties"`
-	}
-	if node := s.sections["Resources"]; node.Decode(&resources) != nil {
-		s.t.Fatal("the resources are no map")
-	}
 	resource, _, _ := strings.Cut(name, ".")
-	_, there := resources[resource]
-	for event := range resources["Function"].Properties.Events {
-		there = there || resource == "Function"+event // as SAM names its rule
-	}
-	if !there {
+	event, named := strings.CutPrefix(resource, "Function") // as SAM names its rule
+	isRule := named && s.under("Resources", "Function", "Properties", "Events", event) != nil
+	if s.under("Resources", resource) == nil && !isRule {
 		s.t.Fatalf("%s is neither a parameter nor of a resource", name)
 	}
 	return name
-}
-
-func split(text, by string) []any {
-	items := []any{}
-	for item := range strings.SplitSeq(text, by) {
-		items = append(items, item)
-	}
-	return items
 }

@@ -1,4 +1,4 @@
-package main_test
+package main
 
 import (
 	"encoding/json"
@@ -298,18 +298,19 @@ func statements(policy any) []string {
 	var spelt []string
 	for _, item := range policy.(fields)["Statement"].([]any) {
 		statement, principal, condition := item.(fields), "", ""
-		for _, value := range list(statement["Principal"]) {
+		for _, value := range textsOf(statement["Principal"]) {
 			principal = " " + value
 		}
 		if statement["Condition"] != nil {
 			text, _ := json.Marshal(statement["Condition"])
 			condition = string(text)
 		}
-		resources := list(statement["Resource"])
+		resources := textsOf(statement["Resource"])
 		if resources == nil {
 			resources = []string{"itself"}
 		}
-		spelt = append(spelt, lines(statement["Effect"].(string)+principal, list(statement["Action"]), resources, condition)...)
+		actions := textsOf(statement["Action"])
+		spelt = append(spelt, lines(statement["Effect"].(string)+principal, actions, resources, condition)...)
 	}
 	return spelt
 }
@@ -327,13 +328,13 @@ func lines(effect string, actions, resources []string, condition string) []strin
 	return spelt
 }
 
-func list(value any) []string {
+func textsOf(value any) []string {
 	var texts []string
 	switch value := value.(type) {
 	case string:
 		return []string{value}
 	case fields:
-		return list(value["Service"])
+		return textsOf(value["Service"])
 	case []any:
 		for _, item := range value {
 			texts = append(texts, item.(string))

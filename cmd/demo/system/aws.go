@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -61,18 +62,13 @@ func (t ownBody) RoundTrip(req *http.Request) (*http.Response, error) {
 // in AWS's three wire protocols rather than with a module for every service.
 
 // callJSON calls a service of the JSON protocol (SQS, CloudWatch Logs).
-func callJSON(ctx context.Context, cfg aws.Config, service, target string, in, out any) error {
+func callJSON(ctx context.Context, cfg aws.Config, service, target string, in map[string]any, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequest(http.MethodPost, *cfg.BaseEndpoint+"/", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.0")
-	req.Header.Set("X-Amz-Target", target)
-	answer, _, err := send(ctx, cfg, service, req, body)
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {target}}
+	answer, _, err := callREST(ctx, cfg, service, http.MethodPost, "/", header, body)
 	if err != nil {
 		return fmt.Errorf("%s: %w", target, err)
 	}
@@ -82,18 +78,12 @@ func callJSON(ctx context.Context, cfg aws.Config, service, target string, in, o
 	return json.Unmarshal(answer, out)
 }
 
-// callQuery calls a service of the Query protocol (CloudFormation, IAM, STS).
+// callQuery calls a service of the Query protocol (CloudFormation, IAM, SNS, STS).
 func callQuery(ctx context.Context, cfg aws.Config, service, version, action string, in url.Values, out any) error {
 	form := url.Values{"Action": {action}, "Version": {version}}
-	for name, values := range in {
-		form[name] = values
-	}
-	req, err := http.NewRequest(http.MethodPost, *cfg.BaseEndpoint+"/", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	answer, _, err := send(ctx, cfg, service, req, []byte(form.Encode()))
+	maps.Copy(form, in)
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	answer, _, err := callREST(ctx, cfg, service, http.MethodPost, "/", header, []byte(form.Encode()))
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}
@@ -103,54 +93,45 @@ func callQuery(ctx context.Context, cfg aws.Config, service, version, action str
 	return xml.Unmarshal(answer, out)
 }
 
-// callREST calls a service of the REST protocol (Lambda).
-func callREST(ctx context.Context, cfg aws.Config, service, method, path string, header http.Header, body []byte) ([]byte, http.Header, error) {
+// callREST calls a service of the REST protocol (Lambda). A status other than 2xx
+// is an error.
+func callREST(
+	ctx context.Context, cfg aws.Config, service, method, path string, header http.Header, body []byte,
+) ([]byte, http.Header, error) {
 	req, err := http.NewRequest(method, *cfg.BaseEndpoint+path, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
-	answer, answered, err := send(ctx, cfg, service, req, body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return answer, answered, nil
-}
-
-// send signs the request, sends it and reads the answer. A status other than
-// 2xx is an error.
-func send(ctx context.Context, cfg aws.Config, service string, req *http.Request, body []byte) ([]byte, http.Header, error) {
-	resp, answer, err := sign(ctx, cfg, service, req, body)
+	maps.Copy(req.Header, header)
+	resp, answer, err := exchange(ctx, cfg, service, req, body)
 	if err != nil {
 		return nil, nil, err
 	}
 	if resp.StatusCode/100 != 2 {
-		return nil, nil, fmt.Errorf("%s: %s", resp.Status, answer)
+		return nil, nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
 	}
 	return answer, resp.Header, nil
 }
 
-// sign sends the request with the body and an AWS signature.
-func sign(ctx context.Context, cfg aws.Config, service string, req *http.Request, body []byte) (*http.Response, []byte, error) {
-	creds, err := cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	sum := sha256.Sum256(body)
-	req.ContentLength = int64(len(body))
-	if err := v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), service, cfg.Region, time.Now()); err != nil {
-		return nil, nil, err
-	}
-	return exchange(ctx, req, body)
-}
-
-// exchange sends the request with the body and reads the answer.
-func exchange(ctx context.Context, req *http.Request, body []byte) (*http.Response, []byte, error) {
+// exchange sends the request with the body, signed for a service of AWS unless that
+// is "", and reads the answer.
+func exchange(
+	ctx context.Context, cfg aws.Config, service string, req *http.Request, body []byte,
+) (*http.Response, []byte, error) {
 	req = req.WithContext(ctx)
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.ContentLength = int64(len(body))
+	if service != "" {
+		creds, err := cfg.Credentials.Retrieve(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		sum := sha256.Sum256(body)
+		err = v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), service, cfg.Region, time.Now())
+		if err != nil {
+			return nil, nil, err
+		}
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, nil, err

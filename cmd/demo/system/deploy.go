@@ -2,7 +2,6 @@ package system
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -18,25 +17,15 @@ import (
 
 const stackName = "datadog-webhook-auth-sync"
 
-// Stack is what the deployed stack puts out.
-type Stack struct {
-	FunctionName, FunctionARN, HTTPAPIURL, FailureQueueURL, AlarmTopicARN string
-}
-
 // buildAndDeploy has SAM build the function for this machine, and deploy it to the
 // emulator. The package goes below tmp, so that it is nobody else's.
-func buildAndDeploy(
-	ctx context.Context, root, bin, logs, tmp string, cfg aws.Config, parameters map[string]string,
-) error {
+func (s *System) buildAndDeploy(ctx context.Context, root, tmp string, parameters map[string]string) error {
+	sam := func(log string, args ...string) error {
+		return run(ctx, command{log: filepath.Join(s.Folder, log), dir: root, env: s.Environment(),
+			name: filepath.Join(s.bin, "sam"), args: args})
+	}
 	out := filepath.Join(tmp, "build")
-	err := run(ctx, command{
-		log:  filepath.Join(logs, "build.log"),
-		dir:  root,
-		env:  samEnv(bin),
-		name: filepath.Join(bin, "sam"),
-		args: []string{"build", "--build-in-source", "--build-dir", out},
-	})
-	if err != nil {
+	if err := sam("build.log", "build", "--build-in-source", "--build-dir", out); err != nil {
 		return err
 	}
 	template := filepath.Join(out, "template.yaml")
@@ -49,13 +38,7 @@ func buildAndDeploy(
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		args = append(args, fmt.Sprintf("%s=%q", name, parameters[name])) // SAM cuts at spaces outside quotes
 	}
-	return run(ctx, command{
-		log:  filepath.Join(logs, "deploy.log"),
-		dir:  root,
-		env:  awsEnv(bin, *cfg.BaseEndpoint),
-		name: filepath.Join(bin, "sam"),
-		args: args,
-	})
+	return sam("deploy.log", args...)
 }
 
 // ForEmulator rewrites a template's conditions on the two keys that AWS always
@@ -76,47 +59,29 @@ func relax(text []byte) []byte { return unsupplied.ReplaceAll(text, []byte("Stri
 var unsupplied = regexp.MustCompile(
 	`StringEquals("?:[\s{]+"?(?:events:source|secretsmanager:resource/AllowRotationLambdaArn)\b)`)
 
-// Environment is that of a shell whose programs, sam among them, reach the
-// emulator as its administrator.
-func (s *System) Environment() []string { return awsEnv(s.bin, s.Endpoint()) }
-
-// Settings are what such a shell has to set.
-func (s *System) Settings() []string {
-	return slices.Concat(samSettings(s.bin), awsSettings(s.Endpoint()))
-}
-
-func awsEnv(bin, endpoint string) []string {
-	return append(samEnv(bin), awsSettings(endpoint)...)
-}
-
-func awsSettings(endpoint string) []string {
-	return []string{
-		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost",
-		"AWS_ENDPOINT_URL=" + endpoint, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region,
-		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
-		"AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
-	}
-}
-
-// samEnv is this process's environment without what belongs to a real AWS
-// account, for SAM to build in.
-func samEnv(bin string) []string {
+// Environment is this process's without what belongs to a real AWS account, and with
+// Settings.
+func (s *System) Environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
 		return strings.HasPrefix(name, "AWS_") && name != "AWS_CA_BUNDLE" ||
 			// A make above this process must not speak to the one below.
 			name == "MAKEFLAGS" || name == "MAKELEVEL" || name == "MFLAGS"
 	})
-	return append(env, samSettings(bin)...)
+	return append(env, s.Settings()...)
 }
 
-// samSettings put the programs that SAM and its build call into PATH. What it
-// builds is for this machine, and it asks the emulator ten times a second how far
-// a deployment is.
-func samSettings(bin string) []string {
+// Settings are what a shell has to set whose programs, sam among them, reach the
+// emulator as its administrator. What SAM builds is for this machine, and it asks
+// the emulator ten times a second how far a deployment is.
+func (s *System) Settings() []string {
 	return []string{
-		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"PATH=" + s.bin + string(os.PathListSeparator) + os.Getenv("PATH"),
 		"SAM_CLI_TELEMETRY=0", "SAM_CLI_POLL_DELAY=0.1", "GOOS=" + runtime.GOOS, "GOARCH=" + runtime.GOARCH,
+		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost",
+		"AWS_ENDPOINT_URL=" + s.Endpoint(), "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region,
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 	}
 }
 
@@ -144,21 +109,25 @@ func (d described) outputs() map[string]string {
 	return outputs
 }
 
-func outputsOf(ctx context.Context, cfg aws.Config) (Stack, error) {
-	described, err := describeStack(ctx, cfg, stackName)
-	if err != nil {
-		return Stack{}, err
+// CreateStack creates a stack from the text of a template, beside the system's
+// own, and returns its outputs.
+func (s *System) CreateStack(ctx context.Context, name, template string, parameters map[string]string) (map[string]string, error) {
+	in := url.Values{"StackName": {name}, "TemplateBody": {template}, "Capabilities.member.1": {"CAPABILITY_IAM"}}
+	for key, value := range parameters {
+		n := fmt.Sprint("Parameters.member.", len(in)/2) // from 1: three other members, and two of each before
+		in.Set(n+".ParameterKey", key)
+		in.Set(n+".ParameterValue", value)
 	}
-	out := described.outputs()
-	stack := Stack{
-		FunctionName:    out["FunctionName"],
-		FunctionARN:     out["FunctionArn"],
-		HTTPAPIURL:      out["HttpApiUrl"],
-		FailureQueueURL: out["FailureQueueUrl"],
-		AlarmTopicARN:   out["AlarmTopicArn"],
+	if err := callQuery(ctx, s.cfg, "cloudformation", "2010-05-15", "CreateStack", in, nil); err != nil {
+		return nil, err
 	}
-	if stack.FunctionName == "" || stack.FailureQueueURL == "" {
-		return Stack{}, errors.New("the stack lacks the outputs FunctionName and FailureQueueUrl")
+	var stack described
+	err := Until(ctx, func() (_ bool, err error) {
+		stack, err = describeStack(ctx, s.cfg, name)
+		return stack.Status != "CREATE_IN_PROGRESS", err
+	})
+	if err == nil && stack.Status != "CREATE_COMPLETE" {
+		err = fmt.Errorf("stack %s: %s: %s", name, stack.Status, stack.Reason)
 	}
-	return stack, nil
+	return stack.outputs(), err
 }

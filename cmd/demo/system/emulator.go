@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,12 +21,14 @@ type emulator struct {
 
 // startEmulator starts the emulator on a free port, and waits until it
 // answers. All it writes, except its log, stays below tmp.
-func startEmulator(ctx context.Context, bin, logs, tmp string) (*emulator, error) {
-	port, err := freePort()
+func startEmulator(ctx context.Context, bin, logs, tmp string) (e emulator, err error) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return e, err
 	}
-	e := &emulator{url: "http://127.0.0.1:" + port}
+	port := fmt.Sprint(free.Addr().(*net.TCPAddr).Port)
+	free.Close()
+	e.url = "http://127.0.0.1:" + port
 	log := filepath.Join(logs, "emulator.log")
 	e.leash, err = start(command{
 		log: log,
@@ -46,47 +49,34 @@ func startEmulator(ctx context.Context, bin, logs, tmp string) (*emulator, error
 		name: filepath.Join(bin, "ministack"),
 	})
 	if err != nil {
-		return nil, err
+		return e, err
 	}
 	if err := e.healthy(ctx); err != nil {
 		e.leash.stop()
-		return nil, fmt.Errorf("the AWS emulator did not start: %w; the end of %s:\n%s", err, log, tail(log))
+		return e, fmt.Errorf("the AWS emulator did not start: %w; the end of %s:\n%s", err, log, tail(log))
 	}
 	return e, nil
 }
 
 // healthy returns when the emulator answers, or after three minutes with an error.
-func (e *emulator) healthy(ctx context.Context) error {
+func (e emulator) healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	for {
+	return Until(ctx, func() (bool, error) {
+		select {
+		case <-e.leash.done:
+			return false, errors.New("it ended")
+		default:
+		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+"/_ministack/health", nil)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if resp, err := client.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		resp, err := client.Do(req)
+		if err != nil {
+			return false, nil // not yet
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-e.leash.done:
-			return fmt.Errorf("it ended")
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// freePort returns a port that was free a moment ago.
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return port, err
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	})
 }

@@ -24,16 +24,14 @@ func (s *System) HTTP(ctx context.Context, method, path string, header http.Head
 	if header != nil {
 		req.Header = header.Clone()
 	}
-	_, host, _ := strings.Cut(s.Stack.HTTPAPIURL, "://") // ID.execute-api.…
+	_, host, _ := strings.Cut(s.Stack["HttpApiUrl"], "://") // ID.execute-api.…
 	id, _, _ := strings.Cut(host, ".")
 	req.Host = id + ".execute-api.localhost:" + req.URL.Port()
-	var resp *http.Response
-	var answer []byte
+	service := ""
 	if signed {
-		resp, answer, err = sign(ctx, s.cfg, "execute-api", req, []byte(body))
-	} else {
-		resp, answer, err = exchange(ctx, req, []byte(body))
+		service = "execute-api"
 	}
+	resp, answer, err := exchange(ctx, s.cfg, service, req, []byte(body))
 	if err != nil {
 		return Answer{}, err
 	}

@@ -5,32 +5,32 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// AssumeFunctionRole returns a configuration for calls with exactly the
+// AssumeFunctionRole returns calls of AWS's JSON protocol with exactly the
 // function's permissions.
-func (s *System) AssumeFunctionRole(ctx context.Context) (aws.Config, error) {
+func (s *System) AssumeFunctionRole(ctx context.Context) (call func(string, map[string]any) error, err error) {
 	var out struct {
 		Credentials struct {
 			AccessKeyId, SecretAccessKey, SessionToken string
 		} `xml:"AssumeRoleResult>Credentials"`
 	}
-	err := callQuery(ctx, s.cfg, "sts", "2011-06-15", "AssumeRole", url.Values{
+	err = callQuery(ctx, s.cfg, "sts", "2011-06-15", "AssumeRole", url.Values{
 		"RoleArn": {s.function.Role}, "RoleSessionName": {"probe"},
 	}, &out)
-	if err != nil {
-		return aws.Config{}, err
-	}
 	cfg := s.cfg.Copy()
 	cfg.Credentials = credentials.NewStaticCredentialsProvider(
 		out.Credentials.AccessKeyId, out.Credentials.SecretAccessKey, out.Credentials.SessionToken)
-	return cfg, nil
+	return func(target string, in map[string]any) error {
+		service, _, _ := strings.Cut(target, ".")
+		return callJSON(ctx, cfg, service, target, in, nil)
+	}, err
 }
 
 // RevokeAction denies the function's live role one action, until restore.
@@ -120,8 +120,6 @@ func (s *System) putRolePolicy(ctx context.Context, name string, document json.R
 func (s *System) iam(ctx context.Context, action string, in url.Values, out any) error {
 	_, role, _ := strings.Cut(s.function.Role, ":role/")
 	values := url.Values{"RoleName": {role[strings.LastIndex(role, "/")+1:]}}
-	for name, value := range in {
-		values[name] = value
-	}
+	maps.Copy(values, in)
 	return callQuery(ctx, s.cfg, "iam", "2010-05-08", action, values, out)
 }

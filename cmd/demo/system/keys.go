@@ -2,10 +2,7 @@ package system
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,11 +13,10 @@ import (
 
 const keySecretName = "demo/datadog-keys"
 
-// DatadogKeys returns every key that Datadog accepts or did accept.
-func (s *System) DatadogKeys() []string { return slices.Clone(s.keys) }
-
-// KeySecret is the value of a secret of the keys that Datadog accepts.
-func (s *System) KeySecret() string { return keySecret(s.keys[len(s.keys)-2:]) }
+// KeySecret is the value of the secret that holds Datadog's keys.
+func (s *System) KeySecret() string {
+	return fmt.Sprintf(`{"api_key": %q, "app_key": %q}`, s.DatadogKeys[0], s.DatadogKeys[1])
+}
 
 // organisation is Datadog's UUID of it.
 const organisation = "0b5c1f3e-8d2a-4c6b-9e7f-1a2b3c4d5e6f"
@@ -32,7 +28,7 @@ func (s *System) datadogParameters(ctx context.Context, keyless bool) (map[strin
 		return map[string]string{"DdApiUrl": s.DatadogURL, "DdOrgUuid": organisation}, nil
 	}
 	created, err := s.SecretsManager().CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name: aws.String(keySecretName), SecretString: aws.String(keySecret(s.keys)),
+		Name: aws.String(keySecretName), SecretString: aws.String(s.KeySecret()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create the secret of Datadog's keys: %w", err)
@@ -47,15 +43,4 @@ func (s *System) federate() {
 	sessions := strings.NewReplacer(":iam:", ":sts:", ":role/", ":assumed-role/").Replace(s.function.Role) + "/*"
 	s.Datadog.Federate(datadogtest.Federation{
 		OrgUUID: organisation, ARN: sessions, CallerIdentity: datadogtest.SendTo(s.Endpoint())})
-}
-
-// newKeys makes up an API key and an application key.
-func newKeys() []string { return []string{rand.Text(), rand.Text()} }
-
-func keySecret(keys []string) string {
-	value, err := json.Marshal(map[string]string{"api_key": keys[0], "app_key": keys[1]})
-	if err != nil {
-		panic(err) // strings always encode
-	}
-	return string(value)
 }

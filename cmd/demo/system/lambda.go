@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Invoke calls the function. With async it is only handed over, as EventBridge
@@ -29,8 +27,7 @@ func (s *System) Invoke(ctx context.Context, payload any, async bool) (body []by
 		kind = "Event"
 	}
 	body, header, err := callREST(ctx, s.cfg, "lambda", http.MethodPost,
-		"/2015-03-31/functions/"+url.PathEscape(s.Stack.FunctionName)+"/invocations",
-		http.Header{"X-Amz-Invocation-Type": {kind}}, text)
+		s.functionPath()+"/invocations", http.Header{"X-Amz-Invocation-Type": {kind}}, text)
 	if err != nil {
 		return nil, "", err
 	}
@@ -40,7 +37,7 @@ func (s *System) Invoke(ctx context.Context, payload any, async bool) (body []by
 // SetEnvironment changes variables of the live function, as a deployment with
 // other parameters does, until restore.
 func (s *System) SetEnvironment(ctx context.Context, changes map[string]string) (restore func(context.Context) error, err error) {
-	path := "/2015-03-31/functions/" + url.PathEscape(s.Stack.FunctionName) + "/configuration"
+	path := s.functionPath() + "/configuration"
 	type environment struct {
 		Environment struct{ Variables map[string]string }
 	}
@@ -83,12 +80,16 @@ func (s *System) Flush(ctx context.Context) error {
 // Logs returns every line that the function has logged; the last ones, if they came
 // late, only after Flush.
 func (s *System) Logs(ctx context.Context) ([]string, error) {
-	var lines []string
-	in := map[string]any{"logGroupName": s.function.LogGroup}
+	return s.LogLines(ctx, s.function.LoggingConfig.LogGroup)
+}
+
+// LogLines returns every line of a log group.
+func (s *System) LogLines(ctx context.Context, group string) (lines []string, err error) {
+	in := map[string]any{"logGroupName": group}
 	for {
 		var page struct {
-			Events    []struct{ Message string } `json:"events"`
-			NextToken string                     `json:"nextToken"`
+			Events    []struct{ Message string }
+			NextToken string
 		}
 		if err := callJSON(ctx, s.cfg, "logs", "Logs_20140328.FilterLogEvents", in, &page); err != nil {
 			return nil, err
@@ -132,25 +133,18 @@ func (s *System) SaveLogs() {
 
 // function is what AWS knows of the deployed function.
 type function struct {
-	Role, LogGroup string
+	Role          string
+	LoggingConfig struct{ LogGroup string }
 }
 
-func describeFunction(ctx context.Context, cfg aws.Config, name string) (function, error) {
-	body, _, err := callREST(ctx, cfg, "lambda", http.MethodGet,
-		"/2015-03-31/functions/"+url.PathEscape(name)+"/configuration", nil, nil)
+func (s *System) functionPath() string {
+	return "/2015-03-31/functions/" + url.PathEscape(s.Stack["FunctionName"])
+}
+
+func (s *System) describeFunction(ctx context.Context) error {
+	body, _, err := callREST(ctx, s.cfg, "lambda", http.MethodGet, s.functionPath()+"/configuration", nil, nil)
 	if err != nil {
-		return function{}, err
+		return err
 	}
-	var got struct {
-		Role          string
-		LoggingConfig struct{ LogGroup string }
-	}
-	if err := json.Unmarshal(body, &got); err != nil {
-		return function{}, err
-	}
-	f := function{Role: got.Role, LogGroup: got.LoggingConfig.LogGroup}
-	if f.LogGroup == "" {
-		f.LogGroup = "/aws/lambda/" + name
-	}
-	return f, nil
+	return json.Unmarshal(body, &s.function)
 }

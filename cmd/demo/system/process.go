@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +37,7 @@ func tools(ctx context.Context, root string, out io.Writer, say func(string, ...
 // command is a program to run, its output appended to a log file.
 type command struct {
 	log, dir string
-	env      []string // nil: this process's
+	env      []string
 	name     string
 	args     []string
 }
@@ -67,57 +66,44 @@ func run(ctx context.Context, c command) error {
 
 // leash is a program that cannot outlive this process.
 type leash struct {
-	program, watcher *exec.Cmd
-	done             chan struct{} // closed when the program has ended
+	hold io.Closer
+	done chan struct{} // closed when the program and whatever it started have ended
 }
 
-// The watcher reads a pipe whose other end only this process holds. Whichever
-// way this process ends, a kill included, the pipe closes; the watcher then ends
-// the program's process group, which is the program and whatever it started, and
-// removes its folder.
-const watch = `read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"`
+// The shell reads a pipe whose other end only this process holds. Whichever way
+// this process ends, a kill included, the pipe closes; the shell then ends the
+// program's process group and removes its folder. It ends with the program, too.
+const watch = `set -m; ("$0" </dev/null; kill -KILL $$) & read -r _; kill -KILL -- -$!; rm -rf -- "$PWD"`
 
-// start starts the command on a leash. It runs until stop. Its folder is for it
-// alone.
+// start starts the command, which has no arguments, on a leash. It runs until
+// stop. Its folder is for it alone.
 func start(c command) (*leash, error) {
 	log, err := openLog(c.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	l := &leash{program: exec.Command(c.name, c.args...), done: make(chan struct{})}
-	l.program.Dir, l.program.Env, l.program.Stdout, l.program.Stderr = c.dir, c.env, log, log
-	l.program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := l.program.Start(); err != nil {
+	shell := exec.Command("bash", "-c", watch, c.name)
+	shell.Dir, shell.Env, shell.Stdout, shell.Stderr = c.dir, c.env, log, log
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	hold, err := shell.StdinPipe()
+	if err != nil {
 		return nil, err
 	}
+	if err := shell.Start(); err != nil {
+		return nil, err
+	}
+	l := &leash{hold, make(chan struct{})}
 	go func() {
-		l.program.Wait() // killed, mostly: the status says nothing
+		shell.Wait() // killed, mostly: the status says nothing
 		close(l.done)
 	}()
-
-	l.watcher = exec.Command("/bin/sh", "-c", watch, strconv.Itoa(l.program.Process.Pid), c.dir)
-	l.watcher.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
-	_, err = l.watcher.StdinPipe()
-	if err == nil {
-		err = l.watcher.Start()
-	}
-	if err != nil {
-		l.end()
-		return nil, err
-	}
 	return l, nil
 }
 
 // stop ends the program and everything it started, and waits for the end.
 func (l *leash) stop() {
-	l.end()
-	l.watcher.Process.Kill()
-	l.watcher.Wait() // which closes the pipe
-}
-
-func (l *leash) end() {
-	syscall.Kill(-l.program.Process.Pid, syscall.SIGKILL)
+	l.hold.Close()
 	<-l.done
 }
 
@@ -141,23 +127,21 @@ func lock(ctx context.Context, path string, say func(string, ...any)) (unlock fu
 	if err != nil {
 		return nil, err
 	}
-	for told := false; ; told = true {
+	told := false
+	err = Until(ctx, func() (bool, error) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
 		if err != syscall.EWOULDBLOCK {
-			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return err == nil, err
 		}
 		if !told {
 			say("Waiting for another process, which holds %s", path)
+			told = true
 		}
-		select {
-		case <-ctx.Done():
-			file.Close()
-			return nil, ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
+		return false, nil
+	})
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	return func() { file.Close() }, nil
 }

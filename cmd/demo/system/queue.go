@@ -4,112 +4,118 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// queue is an SQS queue whose messages are kept once received, so that several
-// readers can each wait for theirs.
-type queue[T any] struct {
+// Queue is an SQS queue whose messages, each a JSON document, are kept once
+// received, so that several readers can each wait for theirs.
+type Queue[T any] struct {
 	cfg aws.Config
 	url string
 
-	mu   sync.Mutex
-	seen []T
+	mu     sync.Mutex
+	seen   []T
+	bodies []string // of the messages in seen
 }
 
-// createQueue creates a queue that lets a service of AWS send to it.
-func createQueue(ctx context.Context, cfg aws.Config, name, service string) (queueURL, arn string, err error) {
-	arn = "arn:aws:sqs:" + Region + ":" + Account + ":" + name
-	var created struct{ QueueUrl string }
-	err = callJSON(ctx, cfg, "sqs", "AmazonSQS.CreateQueue", map[string]any{
-		"QueueName": name, "Attributes": map[string]string{"Policy": policy("sqs:SendMessage", arn, service)},
-	}, &created)
-	return created.QueueUrl, arn, err
+// listening is a stack with a queue and a resource that sends to it.
+const listening = `{"Resources": {
+	"Queue": {"Type": "AWS::SQS::Queue"},
+	"Policy": {"Type": "AWS::SQS::QueuePolicy", "Properties": {
+		"Queues": [{"Ref": "Queue"}],
+		"PolicyDocument": {"Version": "2012-10-17", "Statement": [{
+			"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "*",
+			"Principal": {"Service": ["events.amazonaws.com", "sns.amazonaws.com"]}}]}}},
+	"Source": %s},
+	"Outputs": {"Url": {"Value": {"Ref": "Queue"}}}}`
+
+func listen[T any](ctx context.Context, s *System, name, source string) (*Queue[T], error) {
+	outputs, err := s.CreateStack(ctx, name, fmt.Sprintf(listening, source), nil)
+	return &Queue[T]{cfg: s.cfg, url: outputs["Url"]}, err
 }
 
-// subscribe brings the messages of an SNS topic to a new queue of that name: raw,
-// or each in an envelope.
-func subscribe[T any](ctx context.Context, cfg aws.Config, topicARN, name string, raw bool) (*queue[T], error) {
-	queueURL, queueARN, err := createQueue(ctx, cfg, name, "sns.amazonaws.com")
+// Subscribe brings the messages of an SNS topic to a new queue of that name.
+func (s *System) Subscribe(ctx context.Context, topicARN, name string) (*Queue[json.RawMessage], error) {
+	subscription := fmt.Sprintf(`{"Type": "AWS::SNS::Subscription", "Properties": {
+		"TopicArn": %q, "Protocol": "sqs", "RawMessageDelivery": true,
+		"Endpoint": {"Fn::GetAtt": ["Queue", "Arn"]}}}`, topicARN)
+	return listen[json.RawMessage](ctx, s, name+"-queue", subscription)
+}
+
+// All returns every message up to now, in order of arrival.
+func (q *Queue[T]) All(ctx context.Context) ([]T, error) {
+	err := q.receive(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.seen), err
+}
+
+// Bodies returns the text of every message up to now.
+func (q *Queue[T]) Bodies(ctx context.Context) ([]string, error) {
+	err := q.receive(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.bodies), err
+}
+
+// Wait returns the first message that matches, waiting for it until ctx ends.
+func (q *Queue[T]) Wait(ctx context.Context, match func(T) bool) (found T, err error) {
+	err = Until(ctx, func() (bool, error) {
+		all, err := q.All(ctx)
+		at := slices.IndexFunc(all, match)
+		if at >= 0 {
+			found = all[at]
+		}
+		return at >= 0, err
+	})
 	if err != nil {
-		return nil, err
+		return found, fmt.Errorf("waiting for a message in %s: %w", q.url, err)
 	}
-	err = callQuery(ctx, cfg, "sns", "2010-03-31", "Subscribe", url.Values{
-		"TopicArn": {topicARN}, "Protocol": {"sqs"}, "Endpoint": {queueARN},
-		"Attributes.entry.1.key": {"RawMessageDelivery"}, "Attributes.entry.1.value": {fmt.Sprint(raw)},
-	}, nil)
-	return &queue[T]{cfg: cfg, url: queueURL}, err
+	return found, nil
 }
 
-// all returns every message up to now.
-func (q *queue[T]) all(ctx context.Context) ([]T, error) {
+// receive moves all messages from the queue to q.seen.
+func (q *Queue[T]) receive(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		n, err := q.receive(ctx, 0)
-		if err != nil {
-			return nil, err
+		var got struct {
+			Messages []struct{ Body, ReceiptHandle string }
 		}
-		if n == 0 {
-			return slices.Clone(q.seen), nil
+		err := callJSON(ctx, q.cfg, "sqs", "AmazonSQS.ReceiveMessage",
+			map[string]any{"QueueUrl": q.url, "MaxNumberOfMessages": 10}, &got)
+		if err != nil || len(got.Messages) == 0 {
+			return err
+		}
+		for _, m := range got.Messages {
+			var message T
+			if err := json.Unmarshal([]byte(m.Body), &message); err != nil {
+				return fmt.Errorf("message in %s: %w", q.url, err)
+			}
+			q.seen, q.bodies = append(q.seen, message), append(q.bodies, m.Body)
+			err := callJSON(ctx, q.cfg, "sqs", "AmazonSQS.DeleteMessage",
+				map[string]any{"QueueUrl": q.url, "ReceiptHandle": m.ReceiptHandle}, nil)
+			if err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// wait returns the first message that matches, waiting for it until ctx ends.
-func (q *queue[T]) wait(ctx context.Context, match func(T) bool) (T, error) {
-	read := 0
+// Until returns when the condition holds, or with its error, or when ctx ends.
+func Until(ctx context.Context, holds func() (bool, error)) error {
 	for {
-		found, ok, err := q.next(ctx, &read, match)
-		if ok || err != nil {
-			return found, err
+		if is, err := holds(); is || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// next looks at the messages from *read on, and at the queue if none matches.
-func (q *queue[T]) next(ctx context.Context, read *int, match func(T) bool) (found T, ok bool, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for ; *read < len(q.seen); *read++ {
-		if match(q.seen[*read]) {
-			return q.seen[*read], true, nil
-		}
-	}
-	if _, err := q.receive(ctx, 1); err != nil {
-		return found, false, err
-	}
-	return found, false, nil
-}
-
-// receive moves up to ten messages from the queue to q.seen. The caller holds
-// q.mu.
-func (q *queue[T]) receive(ctx context.Context, waitSeconds int) (int, error) {
-	var got struct {
-		Messages []struct{ Body, ReceiptHandle string }
-	}
-	err := callJSON(ctx, q.cfg, "sqs", "AmazonSQS.ReceiveMessage", map[string]any{
-		"QueueUrl": q.url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": waitSeconds,
-	}, &got)
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range got.Messages {
-		var message T
-		if err := json.Unmarshal([]byte(m.Body), &message); err != nil {
-			return 0, fmt.Errorf("message in %s: %w", q.url, err)
-		}
-		q.seen = append(q.seen, message)
-		err := callJSON(ctx, q.cfg, "sqs", "AmazonSQS.DeleteMessage", map[string]any{
-			"QueueUrl": q.url, "ReceiptHandle": m.ReceiptHandle,
-		}, nil)
-		if err != nil {
-			return 0, err
-		}
-	}
-	return len(got.Messages), nil
 }

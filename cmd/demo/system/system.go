@@ -5,6 +5,8 @@ package system
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -25,9 +27,8 @@ import (
 
 // Options say what to start.
 type Options struct {
-	Root      string            // folder of go.mod; "" = the working directory's or the nearest above it
 	Name      string            // of this system's folder in .run; two of one name wait for each other
-	Log       io.Writer         // what is being done, line by line; nil = not told
+	Log       io.Writer         // what is being done, line by line
 	Overrides map[string]string // template parameters, over this package's own choice; results are read from the default bus
 
 	Keyless bool // Datadog accepts the function's role in place of keys
@@ -44,38 +45,35 @@ type Options struct {
 type System struct {
 	Datadog *datadogtest.Server // Datadog's API
 	Tokens  *tokentest.Server   // the identity provider's token endpoint
-	Stack   Stack
-	Folder  string // where the log files are
+	Stack   map[string]string   // the outputs of the stack
+	Folder  string              // where the log files are
 
-	TokenURL     string // of the token endpoint
-	DatadogURL   string // of Datadog's API
-	KeySecretARN string // of the secret that holds Datadog's keys
+	Events   *Queue[Event]            // results
+	Notices  *Queue[json.RawMessage]  // what the stack's topic delivers
+	Failures *Queue[FailedInvocation] // what is in the failure queue
+
+	TokenURL     string   // of the token endpoint
+	DatadogURL   string   // of Datadog's API
+	KeySecretARN string   // of the secret that holds Datadog's keys
+	DatadogKeys  []string // the API key and the application key
 
 	bin      string     // the folder of sam
-	keys     []string   // that Datadog has or had
 	cfg      aws.Config // the emulator's administrator
 	function function
-	events   *queue[Event]
-	failures *queue[FailedInvocation]
-	notices  *queue[Notice]
 	stops    []func() // last first
 }
 
 // Start starts a system. ctx ends the start, not the system: that is Stop's to
 // do, and the operating system's when this process ends without it.
 func Start(ctx context.Context, o Options) (_ *System, err error) {
-	s := &System{keys: newKeys()}
+	s := &System{DatadogKeys: []string{rand.Text(), rand.Text()}}
 	defer func() {
 		if err != nil {
 			s.Stop()
 		}
 	}()
-	say := func(format string, args ...any) {
-		if o.Log != nil {
-			fmt.Fprintf(o.Log, format+"\n", args...)
-		}
-	}
-	root, err := findRoot(ctx, o.Root)
+	say := func(format string, args ...any) { fmt.Fprintf(o.Log, format+"\n", args...) }
+	root, err := findRoot(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,31 +117,31 @@ func (s *System) deploy(ctx context.Context, root, tmp string, o Options) (err e
 	maps.Copy(parameters, o.Overrides)
 
 	if o.Deploy != nil {
-		err = o.Deploy(ctx, awsEnv(s.bin, s.Endpoint()), parameters)
+		err = o.Deploy(ctx, s.Environment(), parameters)
 	} else {
-		err = buildAndDeploy(ctx, root, s.bin, s.Folder, tmp, s.cfg, parameters)
+		err = s.buildAndDeploy(ctx, root, tmp, parameters)
 	}
 	if err != nil {
 		return err
 	}
-	if s.Stack, err = outputsOf(ctx, s.cfg); err != nil {
+	stack, err := describeStack(ctx, s.cfg, stackName)
+	if err != nil {
 		return err
 	}
-	if s.function, err = describeFunction(ctx, s.cfg, s.Stack.FunctionName); err != nil {
+	s.Stack = stack.outputs()
+	if err := s.describeFunction(ctx); err != nil {
 		return err
 	}
 	if o.Keyless {
 		s.federate()
 	}
 	s.stops = append(s.stops, s.SaveLogs)
-	if s.events, err = resultEvents(ctx, s.cfg); err != nil {
+	if s.Events, err = listen[Event](ctx, s, "result-events", resultEvents); err != nil {
 		return err
 	}
-	if s.notices, err = subscribe[Notice](ctx, s.cfg, s.Stack.AlarmTopicARN, "notices", false); err != nil {
-		return err
-	}
-	s.failures = &queue[FailedInvocation]{cfg: s.cfg, url: s.Stack.FailureQueueURL}
-	return nil
+	s.Failures = &Queue[FailedInvocation]{cfg: s.cfg, url: s.Stack["FailureQueueUrl"]}
+	s.Notices, err = s.Subscribe(ctx, s.Stack["AlarmTopicArn"], "notices")
+	return err
 }
 
 // Stop ends everything that Start started. The logs stay.
@@ -173,9 +171,6 @@ func (s *System) Endpoint() string { return *s.cfg.BaseEndpoint }
 // folders makes the folder of logs, which stays, and one for everything else
 // that a system writes, which goes with it.
 func (s *System) folders(ctx context.Context, root, name string, say func(string, ...any)) (tmp string, err error) {
-	if name == "" {
-		name = "system"
-	}
 	s.Folder = filepath.Join(root, ".run", name)
 	tmp = filepath.Join(s.Folder, "tmp")
 	if err := os.MkdirAll(s.Folder, 0o755); err != nil {
@@ -195,17 +190,15 @@ func (s *System) folders(ctx context.Context, root, name string, say func(string
 
 // startStandIns listens for what is not AWS.
 func (s *System) startStandIns() {
-	s.Datadog = datadogtest.New(s.keys[0], s.keys[1])
+	s.Datadog = datadogtest.New(s.DatadogKeys[0], s.DatadogKeys[1])
 	s.Tokens = tokentest.New()
 	datadog, tokens := httptest.NewServer(s.Datadog), httptest.NewServer(s.Tokens)
 	s.stops = append(s.stops, datadog.Close, tokens.Close)
 	s.DatadogURL, s.TokenURL = datadog.URL, tokens.URL+"/oauth2/token"
 }
 
-// findRoot returns the folder of go.mod, from dir or the working directory up.
-func findRoot(ctx context.Context, dir string) (string, error) {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
-	list.Dir = dir
-	found, err := list.Output()
+// findRoot returns the folder of go.mod, from the working directory up.
+func findRoot(ctx context.Context) (string, error) {
+	found, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	return strings.TrimSpace(string(found)), err
 }

@@ -63,6 +63,20 @@ func TestMeanwhile(t *testing.T) {
 				t.Errorf("calls: %v", w.calls())
 			}
 		},
+		"a secret of the same name is made in its place": func(t *testing.T, w *world) {
+			w.createSettled()
+			held := w.method()
+			w.put("second")
+			w.tokens.Allow("thief", "thief's")
+			w.beforePatch(func(int) {
+				w.purge()
+				w.secrets.Create(secretName, w.valueOf("thief's", "client_id=thief"))
+			})
+			w.mustInvoke(directSync, fault.SecretsUnavailable)
+			if now, _ := w.datadog.Get(held.ID); now.ClientID != held.ClientID {
+				t.Errorf("Datadog holds %s", now.ClientID)
+			}
+		},
 		"the look meets a replica that is behind": func(t *testing.T, w *world) {
 			w.createSettled()
 			second := w.put("second")

@@ -12,7 +12,7 @@ import (
 
 const (
 	function      = "arn:aws:lambda:us-east-1:123456789012:function:sync" // this one, without an alias
-	rotationToken = "canary-of-the-rotation-token"
+	rotationToken = "bullfinch-rotation"
 )
 
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}

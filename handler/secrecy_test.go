@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler"
-	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
@@ -27,19 +26,42 @@ import (
 )
 
 // Datadog's answers may quote the client secret that it held before, which is read only afterwards.
-func TestWhatDatadogQuotesOfTheHeldSecretIsNotRepeated(t *testing.T) {
-	for _, status := range []int{400, 409} {
-		subtest(t, fmt.Sprint(status), func(t *testing.T, w *world) {
-			const held = "unlike-the-next-one"
-			w.secret = append(w.secret, held)
-			w.tokens.Allow("payments-client", held)
-			w.secrets.Create(secretName, w.valueOf(held))
-			w.settle(1)
-			w.put("second")
-			w.datadog.Fail(datadogtest.Fault{Method: "PATCH", Status: status, Body: fmt.Sprintf(`{"errors":["not %s"]}`, held)})
-			w.mustInvoke(directSync, fault.DatadogRejected)
-		})
+// Datadog's refusal of a PATCH quotes a value that this PATCH did not send.
+func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
+	quotes := func(r *http.Request, value string) *http.Response {
+		return response(r, 400, fmt.Sprintf(`{"errors":["not %s"]}`, value))
 	}
+	subtest(t, "the client secret held before", func(t *testing.T, w *world) {
+		first := secretIn(w.createSettled())
+		w.put("second")
+		w.interceptPatch(func(_ int, r *http.Request) *http.Response { return quotes(r, first) })
+		w.mustInvoke(directSync, fault.DatadogRejected)
+	})
+	subtest(t, "that of an earlier round", func(t *testing.T, w *world) {
+		w.config.VerifyCredential = false // so that nobody asks for what is held, which is the same
+		w.start()
+		w.createSettled()
+		second := secretIn(w.put("second"))
+		w.interceptPatch(func(n int, r *http.Request) *http.Response {
+			if n > 1 {
+				return quotes(r, second)
+			}
+			w.put("third")
+			return nil
+		})
+		w.mustInvoke(directSync, fault.DatadogRejected)
+	})
+	subtest(t, "a key that was renewed", func(t *testing.T, w *world) {
+		w.createSettled()
+		w.interceptPatch(func(_ int, r *http.Request) *http.Response {
+			if r.Header.Get("DD-API-KEY") != apiKey {
+				return quotes(r, apiKey)
+			}
+			w.secrets.Put("datadog/keys", `{"api_key":"oystercatcher","app_key":"`+appKey+`"}`)
+			return response(r, 401, "")
+		})
+		w.mustInvoke(directSync, fault.DatadogRejected)
+	})
 }
 
 // An auth method that somebody named after a secret value fails no run, and its name is said nowhere.

@@ -117,7 +117,8 @@ func possession(c secretstore.Credential, p plan, verified bool) error {
 
 func notPossessed(p plan, why string) *fault.Error {
 	return fault.New(fault.AuthMethodMismatch, "the secret may not take over an auth method: %s", why).
-		Advise("whoever operates it can set the tag %s to id=%s", secretstore.RecordTag, p.before.ID)
+		Advise("whoever operates it can set the tag %s to id=%s", secretstore.RecordTag, p.before.ID).
+		WithHint("Ask whose auth method it is before you follow the message in the log.")
 }
 
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
@@ -138,7 +139,12 @@ func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.Au
 	default:
 		return nil
 	}
-	return fault.New(fault.AuthMethodMismatch, "the access_token_url at Datadog %s", why).
-		Advise("state access_token_url in the secret, or set the tag %s to id=%s", secretstore.RecordTag, m.ID).
-		WithRetry(edited) // by another invocation, perhaps, which has yet to record it
+	e := fault.New(fault.AuthMethodMismatch, "the access_token_url at Datadog %s", why)
+	const advice = "state access_token_url in the secret"
+	if !edited {
+		return e.Advise(advice)
+	}
+	return e.Advise(advice+", or set the tag %s to id=%s to accept what is there", secretstore.RecordTag, m.ID).
+		WithHint("State access_token_url in the secret.").
+		WithRetry(true) // another invocation may have written it, and has yet to record it
 }

@@ -7,7 +7,6 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
-	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
@@ -30,11 +29,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		}
 	}
 
-	var secrets []sensitive.Text
-	for _, r := range all {
-		secrets = append(secrets, r.snapshot.credential.ClientSecret, r.held.request.ClientSecret)
-	}
-	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(secrets...).Shown() }
+	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(all.secrets()...).Shown() }
 	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
 		return &report.AuthMethodRef{ID: m.ID, Name: shown(m).Name, Site: s.Site}
 	}

@@ -100,7 +100,7 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 	if seen.LastChanged.After(event.Time) {
 		event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
 	}
-	secret, value, err := s.Secrets.Read(ctx, req.SecretID, event)
+	secret, value, err := s.Secrets.Read(ctx, cmp.Or(seen.ARN, req.SecretID), event)
 	if len(earlier) > 0 && (fault.Is(err, fault.SecretNotFound) || err == nil && value.VersionID == "") {
 		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the AWSCURRENT that it showed").Because(err)
 	}

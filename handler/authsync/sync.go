@@ -22,6 +22,7 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
+	"datadog-webhook-auth-sync/handler/sensitive"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
 
@@ -128,6 +129,14 @@ func (rs rounds) newest() (s secretstore.Secret) {
 	return s
 }
 
+// secrets returns every client secret that the sync has read.
+func (rs rounds) secrets() (all []sensitive.Text) {
+	for _, r := range rs {
+		all = append(all, r.snapshot.credential.ClientSecret, r.held.request.ClientSecret)
+	}
+	return all
+}
+
 // allRounds makes rounds until one ends the sync.
 func (s *Syncer) allRounds(ctx context.Context, req Request) (all rounds) {
 	for again := true; again; again = all.last().again {
@@ -162,12 +171,12 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 	}
 	if r.err != nil {
 		r.held = s.heldCredential(work, r)
-		r.err = fault.From(r.err).Withhold(r.held.request.ClientSecret)
+		r.err = fault.From(r.err).Withhold(append(earlier, r).secrets()...)
 	}
 
 	looking, cancel := deadline.Before(ctx, publishReserve)
 	defer cancel()
-	look, err := s.Secrets.Describe(looking, req.SecretID)
+	look, err := s.Secrets.Describe(looking, cmp.Or(r.snapshot.secret.ARN, req.SecretID))
 	if err != nil {
 		if r.held.Outcome == tokencheck.Rejected && r.snapshot.record.State != secretstore.Lost {
 			r.held.Outcome = tokencheck.Inconclusive // another invocation may have written meanwhile

@@ -67,9 +67,8 @@ func (c *Client) do(ctx context.Context, call call) ([]AuthMethod, error) {
 			methods, failed = call.decode(body)
 		}
 		if failed == nil {
-			secrets := append(slices.Clip(held.secrets), call.secret)
 			for i := range methods {
-				methods[i] = methods[i].Withhold(secrets...)
+				methods[i] = methods[i].Withhold(held.repeated(call.secret)...)
 			}
 			return methods, nil
 		}
@@ -124,7 +123,7 @@ func (c *Client) once(ctx context.Context, call call, credential credential, tim
 	case resp.StatusCode != call.want:
 		said := ""
 		if len(call.body) > 0 { // which secret values the answer to another call may repeat is not known here
-			said = words(body, append(slices.Clip(credential.secrets), call.secret))
+			said = words(body, credential.repeated(call.secret))
 		}
 		return nil, &Error{Status: resp.StatusCode, Reset: reset(resp.Header, time.Now()), Words: said}
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -22,8 +23,14 @@ type Credentials interface {
 // credential is what authenticates a call: API and application key, or a token.
 type credential struct {
 	headers map[string]sensitive.Text // name → value
-	secrets []sensitive.Text          // that no answer may repeat: in headers, or shown to Datadog to get them
+	secrets []sensitive.Text          // in headers, or shown to Datadog to get them
+	former  []sensitive.Text          // those of the credential before, which may work for a while yet
 	expires time.Time                 // zero where it is not known to
+}
+
+// repeated returns what no answer to a call that sends secret may repeat.
+func (c credential) repeated(secret sensitive.Text) []sensitive.Text {
+	return append(slices.Concat(c.secrets, c.former), secret)
 }
 
 // withToken returns a credential with a token of a scheme of the Authorization header.
@@ -36,7 +43,10 @@ func (c credential) equal(o credential) bool {
 	return maps.EqualFunc(c.headers, o.headers, sensitive.Text.Equal)
 }
 
-const renewBefore = time.Minute // a credential's end
+const (
+	renewBefore = time.Minute // a credential's end
+	maxFormer   = 30          // secrets of the credentials before
+)
 
 // credential returns the one that is held, fetched anew if it ends within a minute or is the one that was refused. One
 // that cannot be renewed is used to its end.
@@ -54,6 +64,10 @@ func (c *Client) credential(ctx context.Context, refused credential) (credential
 	fetched, err := c.credentials.fetch(ctx, c)
 	switch {
 	case err == nil:
+		if c.held != nil {
+			former := slices.Concat(c.held.secrets, c.held.former)
+			fetched.former = former[:min(maxFormer, len(former))]
+		}
 		c.held = &fetched
 	case !taken || time.Until(c.held.expires) <= 0:
 		return credential{}, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"datadog-webhook-auth-sync/handler/sensitive"
@@ -148,7 +149,8 @@ func (e *Error) WithHint(hint string) *Error {
 	return &c
 }
 
-// Advise returns e with what to do about it, in its message and as its hint; the message so far is the brief one.
+// Advise returns e with what to do about it, in its message and as its hint; the message so far is the brief one. Where
+// the advice takes a protection away, WithHint keeps it out of notices.
 func (e *Error) Advise(format string, args ...any) *Error {
 	advice := fmt.Sprintf(format, args...)
 	c := e.WithBrief(e.Message).WithHint(strings.ToUpper(advice[:1]) + advice[1:] + ".")
@@ -166,9 +168,10 @@ func (e *Error) WithBrief(brief string) *Error {
 // Brief returns the message in short, in our own words only.
 func (e *Error) Brief() string { return cmp.Or(e.brief, e.Message) }
 
-// Withhold returns e without its cause and what it quotes, if either repeats a part of secret.
-func (e *Error) Withhold(secret sensitive.Text) *Error {
-	if !secret.PartlyIn(e.Message) && !secret.PartlyIn(fmt.Sprint(e.cause)) {
+// Withhold returns e without its cause and what it quotes, if either repeats a part of one of these secrets.
+func (e *Error) Withhold(secrets ...sensitive.Text) *Error {
+	repeats := func(s sensitive.Text) bool { return s.PartlyIn(e.Message) || s.PartlyIn(fmt.Sprint(e.cause)) }
+	if !slices.ContainsFunc(secrets, repeats) {
 		return e
 	}
 	c := *e

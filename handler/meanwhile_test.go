@@ -18,12 +18,13 @@ func TestMeanwhile(t *testing.T) {
 	for name, play := range map[string]func(t *testing.T, w *world){
 		// The provider keeps one secret, and is slow to honour the new one.
 		"another invocation writes the next version, after a write of this one": func(t *testing.T, w *world) {
-			first, second := w.createSettled(), w.value("second")
+			first, second, third := w.createSettled(), w.value("second"), w.value("third")
+			w.revoke(third)
 			w.datadog.Latency = 400 * time.Millisecond
 			w.secrets.Put(secretName, second)
-			event, third := w.labelEvent(), ""
+			event := w.labelEvent()
 			time.AfterFunc(500*time.Millisecond, func() {
-				third = w.putRejected("third")
+				w.secrets.Put(secretName, third)
 				w.revoke(first)
 				w.revoke(second)
 			})
@@ -84,13 +85,13 @@ func TestMeanwhile(t *testing.T) {
 			event := w.labelEvent()
 			time.Sleep(2 * time.Second)
 			var behind atomic.Bool
-			w.beforePatch(func(int) { behind.Store(true) })
 			w.secrets.Stale = func(string, string) time.Duration {
 				if behind.Load() && time.Since(put) < 8*time.Second {
 					return time.Since(put) + time.Millisecond
 				}
 				return 0
 			}
+			w.beforePatch(func(int) { behind.Store(true) })
 			if w.mustInvoke(event, fault.SecretsUnavailable); w.holds() != secretIn(second) {
 				t.Error("an older version was written")
 			}

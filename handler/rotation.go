@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -120,14 +121,11 @@ func (h *Handler) createPending(ctx context.Context, r rotationStep, secret secr
 		return err
 	}
 	for _, value := range staged {
-		if !value.Text.Equal(pending.Text) {
-			continue
-		}
-		if err := h.syncer.Secrets.MoveLabel(ctx, r.secretID, next, value.VersionID, ""); err != nil {
-			return err
+		if value.Text.Equal(pending.Text) {
+			err = errors.Join(err, h.syncer.Secrets.MoveLabel(ctx, r.secretID, next, value.VersionID, ""))
 		}
 	}
-	return nil
+	return err
 }
 
 // testPending returns nil if the token endpoint accepts the pending credential. RotateSecret with

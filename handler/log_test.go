@@ -104,13 +104,18 @@ func TestMetrics(t *testing.T) {
 		event := w.labelEvent()
 		time.Sleep(2 * time.Second)
 		w.mustInvoke(event, "")
+		w.put("third")
+		w.mustInvoke(strings.Replace(w.labelEvent(), `"time"`, `"when"`, 1), "")
+		w.put("fourth")
+		w.mustInvoke(w.sample("cloudtrail-rotation-succeeded.json"), "") // a trail may be minutes late
 		w.secrets.Create(secretName+"-bad", "{}")
 		w.reconcile()
 		_, _ = w.sync("elsewhere/payments") // out of scope
 		w.mustInvoke(strings.Replace(dryRun, secretName, secretName+"-bad", 1), fault.SecretInvalid)
 		w.mustInvoke(dryRunAll, "")
 		want := map[string][]float64{
-			"SyncCreated": {1}, "SyncUpdated": {1}, "AlertGap": {2.2}, "SyncFailed": {1}, "SyncDuration": {0, 200, 0},
+			"SyncCreated": {1}, "SyncUpdated": {1, 1, 1}, "AlertGap": {2.2}, "SyncFailed": {1},
+			"SyncDuration":  {0, 200, 200, 200, 0},
 			"ReconcileDone": {1, 1}, "LeftOver": {0, 0}, "Secrets": {1, 2}, "Failing": {0, 1}, "AtRisk": {0, 0},
 			"Unverified": {0, 0},
 		}

@@ -129,8 +129,9 @@ func TestWhatAReconcileRepairs(t *testing.T) {
 			w.wantCalls("the repair", want)
 			w.wantResults("the repair", c.want...)
 			w.mustHold("after the repair")
-			if got := len(w.metrics()["Repaired"]); got != c.repaired {
-				t.Errorf("Repaired %d times; want %d", got, c.repaired)
+			told := strings.Count(w.log.String(), `"repaired":true`)
+			if got := len(w.metrics()["Repaired"]); got != c.repaired || told != c.repaired {
+				t.Errorf("Repaired %d times, in %d lines of the log; want %d", got, told, c.repaired)
 			}
 		})
 	}

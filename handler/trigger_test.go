@@ -135,6 +135,8 @@ func TestEventBridge(t *testing.T) {
 		{"RotationFailed", service(`"eventName":"RotationFailed",` + byARN), false},
 		{"RotationAbandoned", service(`"eventName":"RotationAbandoned",` + byARN), false},
 		{"TestRotationSucceeded", service(`"eventName":"TestRotationSucceeded",` + byARN), false},
+		{"another account's rotation", service(`"eventName":"RotationSucceeded",` +
+			strings.Replace(byARN, "123456789012", "210987654321", 1)), false},
 		{"a call", call(`"eventName":"PutSecretValue","responseElements":null,` + byName), true},
 		{"RotateSecret", call(`"eventName":"RotateSecret",` + byName), true},
 		{"a write of the future", call(`"eventName":"MoveSecret",` + byName), true},

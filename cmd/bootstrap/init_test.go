@@ -26,7 +26,8 @@ func BenchmarkInit(b *testing.B) {
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	environment := []string{"AWS_LAMBDA_RUNTIME_API=" + host, "AWS_ENDPOINT_URL=" + server.URL,
-		"DD_API_URL=https://" + host, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "DD_SITE=datadoghq.com",
+		"DD_API_URL=https://" + host, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=none",
+		"AWS_SECRET_ACCESS_KEY=none", "DD_SITE=datadoghq.com",
 		"DD_API_KEY_SECRET_ARN=arn:aws:secretsmanager:us-east-1:123456789012:secret:datadog/keys-AbCdEf",
 		"SECRET_NAME_PREFIX=datadog/webhooks/", "EVENT_BUS_NAME=default", "VERIFY_CREDENTIAL=true", "REFRESH_HOURS=24",
 		"LOG_LEVEL=info"}

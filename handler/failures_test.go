@@ -168,8 +168,8 @@ func TestTheCourseOfAFailure(t *testing.T) {
 				}
 				continue
 			}
-			lost := step.atRisk > 0
-			if failing == nil || failing.Lost != lost || !failing.Told || !failing.Since.Equal(began) ||
+			lost, logged := step.atRisk > 0, strings.Contains(w.log.String(), `"held":{"versionId"`)
+			if failing == nil || !logged || failing.Lost != lost || !failing.Told || !failing.Since.Equal(began) ||
 				result.Held.VersionID != recorded || !strings.Contains(result.Summary, "answered 401 invalid_client") {
 				t.Errorf("%s: status %+v, held %+v, summary %q", step.when, failing, result.Held, result.Summary)
 			}

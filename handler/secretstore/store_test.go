@@ -57,6 +57,32 @@ func TestALabelThatIsWhereItShouldBe(t *testing.T) {
 	}
 }
 
+// putter notes the rotation token of the last PutSecretValue; nil: it had none.
+type putter struct {
+	*secretstoretest.Server
+	token *string
+}
+
+func (p *putter) PutSecretValue(ctx context.Context, in *sm.PutSecretValueInput, _ ...func(*sm.Options)) (
+	*sm.PutSecretValueOutput, error) {
+	p.token = in.RotationToken
+	return p.Server.PutSecretValue(ctx, in)
+}
+
+// The stand-in for Secrets Manager does not look at the rotation token, so no test of a rotation notices it.
+func TestRotationTokenIsPassedOn(t *testing.T) {
+	store, s, _, _ := setup()
+	p := &putter{Server: s}
+	store.API = p
+	version := s.StartRotation(name, "arn:aws:lambda:us-east-1:123456789012:function:sync")
+	for _, want := range []*string{nil, aws.String("rotation-token")} {
+		err := store.PutPending(t.Context(), name, version, sensitive.New(aws.ToString(want)), sensitive.New("next"))
+		if err != nil || (p.token == nil) != (want == nil) || aws.ToString(p.token) != aws.ToString(want) {
+			t.Errorf("error %v; rotation token %q, want %q", err, aws.ToString(p.token), aws.ToString(want))
+		}
+	}
+}
+
 func TestOwner(t *testing.T) {
 	store, s, _, _ := setup()
 	for tag, want := range map[string]string{

@@ -117,14 +117,6 @@ func (u *user) remove(force bool) error {
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Operations.html
 func TestAsDocumented(t *testing.T) {
 	for name, test := range map[string]func(*user){
-		"unknown secret": func(u *user) {
-			u.want("Get", notFound, u.value("", ""))
-			_, err := u.DescribeSecret(u.ctx, &sm.DescribeSecretInput{SecretId: aws.String("a")})
-			u.want("Describe", notFound, codeOf(err))
-			u.want("Put", notFound, u.put("", "one"))
-			u.want("Tag", notFound, u.tag("k", "v"))
-			u.want("UpdateSecretVersionStage", notFound, u.move(current, "v", ""))
-		},
 		"no version yet": func(u *user) {
 			u.Create("a", "")
 			u.want("Get", notFound, u.value("", ""))

@@ -151,7 +151,7 @@ func (h *Handler) note(ctx context.Context, res report.Result, also ...any) {
 	case res.Error == nil:
 	case ofEvent && res.Error.Code == fault.SecretOutOfScope: // not ours
 		level = slog.LevelDebug
-	case res.Retry:
+	case res.Retry || res.DryRun:
 		level = slog.LevelWarn
 	default:
 		level = slog.LevelError

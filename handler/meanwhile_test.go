@@ -3,6 +3,7 @@ package handler_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,15 @@ import (
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
+
+// mustTellNothing: there is nothing to do any more, and nobody hears of it.
+func (w *world) mustTellNothing() {
+	w.t.Helper()
+	w.wantResults("in the end")
+	if m := w.metrics(); slices.Max(append(m["AtRisk"], 0))+float64(len(m["RecordFailed"])) > 0 {
+		w.t.Errorf("metrics: %v", m)
+	}
+}
 
 // What another hand does to a secret while it is synced.
 func TestMeanwhile(t *testing.T) {
@@ -63,6 +73,79 @@ func TestMeanwhile(t *testing.T) {
 			if w.mustInvoke(directSync, fault.CredentialRejected); w.calls()["PATCH"] > 0 {
 				t.Errorf("calls: %v", w.calls())
 			}
+		},
+		"the secret is deleted, after a write": func(t *testing.T, w *world) {
+			w.createSettled()
+			w.put("second")
+			w.beforePatch(func(int) {
+				w.put("third")
+				w.secrets.Delete(secretName)
+			})
+			w.mustInvoke(w.labelEvent(), "")
+			w.mustTellNothing()
+		},
+		"the secret and its auth method are deleted": func(t *testing.T, w *world) {
+			w.createSettled()
+			time.Sleep(20 * time.Minute)
+			w.put("second")
+			w.beforePatch(func(int) {
+				w.secrets.Delete(secretName)
+				w.deleteMethods(secretName)
+			})
+			w.mustInvoke(w.labelEvent(), "")
+			w.mustTellNothing()
+		},
+		"the secret is deleted, its auth method before": func(t *testing.T, w *world) {
+			w.createSettled()
+			time.Sleep(20 * time.Minute)
+			w.deleteMethods(secretName)
+			time.AfterFunc(2*time.Second, func() { w.secrets.Delete(secretName) })
+			if got := w.reconcile(); got.AtRisk+got.Failing+got.Secrets > 0 {
+				t.Errorf("at risk %d, failing %d, of %d", got.AtRisk, got.Failing, got.Secrets)
+			}
+			w.mustTellNothing()
+		},
+		"a look shows the record as it was before": func(t *testing.T, w *world) {
+			w.createSettled()
+			w.putRejected("second")
+			time.Sleep(time.Second)
+			w.mustInvoke(directSync, fault.CredentialRejected)
+			since := w.record(secretName)["since"]
+			time.Sleep(20 * time.Second)
+			var described atomic.Int32
+			w.secrets.Stale = func(op, _ string) time.Duration {
+				if op == "DescribeSecret" && described.Add(1) > 1 {
+					return 20*time.Second + time.Nanosecond
+				}
+				return 0
+			}
+			w.mustInvoke(directSync, fault.CredentialRejected)
+			if got := w.record(secretName)["since"]; got != since {
+				t.Errorf("since %s; was %s", got, since)
+			}
+		},
+		// Without the recorded style, such a provider's answer to the header is no verdict.
+		"verification is off for a while": func(t *testing.T, w *world) {
+			w.tokens.Style = "body"
+			w.outside.Tokens = interceptor{w.outside.Tokens, func(r *http.Request, _ []byte) *http.Response {
+				if _, _, header := r.BasicAuth(); header {
+					return response(r, 500, "")
+				}
+				return nil
+			}}
+			w.wire()
+			w.createSettled()
+			w.config.VerifyCredential = false
+			w.wire()
+			second := w.put("second")
+			w.mustSync()
+			w.config.VerifyCredential = true
+			w.wire()
+			w.newResults()
+			w.putRejected("third")
+			w.revoke(second)
+			w.mustInvoke(directSync, fault.CredentialRejected)
+			w.wantResults("at once", "failed credential_rejected held rejected")
 		},
 		"a secret of the same name is made in its place": func(t *testing.T, w *world) {
 			w.createSettled()

@@ -157,21 +157,6 @@ func TestALookThatFailedInASecondRound(t *testing.T) {
 	})
 }
 
-func TestASecretThatIsDeletedAfterItWasWritten(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.createSettled()
-		w.put("second")
-		w.beforePatch(func(int) { // before the look
-			w.put("third")
-			w.secrets.Delete(secretName)
-		})
-		event := w.labelEvent()
-		w.mustInvoke(event, fault.SecretsUnavailable)
-		w.mustInvoke(event, "")
-		w.wantResults("nothing is told") // there is nothing to do any more
-	})
-}
-
 // What another invocation wrote since a round read the secret is no failure of that round.
 func TestTwoInvocationsAtOnce(t *testing.T) {
 	subtest(t, "an auth method that is made again", func(t *testing.T, w *world) {

@@ -2,6 +2,7 @@ package authsync
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	"datadog-webhook-auth-sync/handler/datadog"
@@ -108,15 +109,15 @@ func possession(c secretstore.Credential, p plan, verified bool) error {
 	case p.own:
 		return nil
 	case differs || !states && c.AuthMethodID == "":
-		return notPossessed(p, "the secret does not state the client_id and access_token_url that it has").WithRetry(!differs)
+		return notPossessed(p, "the secret does not state its client_id and access_token_url").WithRetry(!differs)
 	case !verified:
-		return notPossessed(p, "verification is off, so nothing shows that the secret opens it").WithRetry(true)
+		return notPossessed(p, "verification is off").WithRetry(true)
 	}
 	return nil
 }
 
 func notPossessed(p plan, why string) *fault.Error {
-	return fault.New(fault.AuthMethodMismatch, "the secret may not take over an auth method: %s", why).
+	return fault.New(fault.AuthMethodMismatch, "it may not take over an auth method: %s", why).
 		Advise("whoever operates it can set the tag %s to id=%s", secretstore.RecordTag, p.before.ID).
 		WithHint("Ask whose auth method it is before you follow the message in the log.")
 }
@@ -124,12 +125,13 @@ func notPossessed(p plan, why string) *fault.Error {
 // mayUseURL returns an error if the client secret may not be sent to the access_token_url of m, which the secret does
 // not state. The auth method must be as recorded, so that whoever edits it does not get the next client secret.
 func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.AuthMethod, urls endpoint.Rule) error {
+	if c.AccessTokenURL != "" { // ParseCredential has checked it
+		return nil
+	}
 	edited := record.ID == m.ID && record.Digest != "" && record.Digest != m.Digest()
 	refused := urls.Check(m.AccessTokenURL)
 	var why string
 	switch {
-	case c.AccessTokenURL != "": // ParseCredential has checked it
-		return nil
 	case edited:
 		why = "may be another than recorded, since the auth method was edited"
 	case m.Withhold(c.ClientSecret).Shown().AccessTokenURL != m.AccessTokenURL:
@@ -139,12 +141,10 @@ func mayUseURL(c secretstore.Credential, record secretstore.Record, m datadog.Au
 	default:
 		return nil
 	}
-	e := fault.New(fault.AuthMethodMismatch, "the access_token_url at Datadog %s", why)
-	const advice = "state access_token_url in the secret"
-	if !edited {
-		return e.Advise(advice)
+	e := fault.New(fault.AuthMethodMismatch, "the access_token_url at Datadog %s", why).
+		Advise("state access_token_url in the secret")
+	if edited {
+		e.Message += fmt.Sprintf(", or set the tag %s to id=%s to accept what is there", secretstore.RecordTag, m.ID)
 	}
-	return e.Advise(advice+", or set the tag %s to id=%s to accept what is there", secretstore.RecordTag, m.ID).
-		WithHint("State access_token_url in the secret.").
-		WithRetry(true) // another invocation may have written it, and has yet to record it
+	return e.WithRetry(edited) // another invocation may have written it, and has yet to record it
 }

@@ -88,7 +88,7 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 // take-over goes without its version, so that the next sync tells it.
 func (rs rounds) untold(next secretstore.Record) secretstore.Record {
 	if slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated }) {
-		next = next.WithoutVersion()
+		next.Version, next.State = "", ""
 	}
 	return next.WithFailureOf(rs.newest().Record)
 }

@@ -30,18 +30,13 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 	}
 
 	shown := func(m datadog.AuthMethod) datadog.AuthMethod { return m.Withhold(all.secrets()...).Shown() }
-	ref := func(m datadog.AuthMethod) *report.AuthMethodRef {
-		return &report.AuthMethodRef{ID: m.ID, Name: shown(m).Name, Site: s.Site}
-	}
-	if last.plan.outcome != "" {
-		res.AuthMethod = ref(last.plan.after)
-	}
+	method := last.plan.after
 	for _, r := range all {
 		if r.written == nil {
 			continue
 		}
 		res.Outcome = cmp.Or(res.Outcome, r.plan.outcome)
-		res.AuthMethod = ref(r.written.method)
+		method = r.written.method
 		recorded := r.snapshot.record
 		res.FirstPush = res.FirstPush || recorded.Version != "" && !recorded.IsOf(r.snapshot.version)
 		if !req.Event.Time.IsZero() {
@@ -50,6 +45,9 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 		}
 		warn(recorded.ID != "" && recorded.ID != r.snapshot.wantedID(),
 			"the secret pins another auth method than before: "+recorded.ID+" keeps its last client secret")
+	}
+	if method.Name != "" {
+		res.AuthMethod = &report.AuthMethodRef{ID: method.ID, Name: shown(method).Name, Site: s.Site}
 	}
 	warn(res.Outcome == report.Created, "created: attach it to your webhooks in Datadog; the public API cannot")
 	warn(snap.skip != "", snap.skip)

@@ -101,8 +101,12 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 		event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
 	}
 	secret, value, err := s.Secrets.Read(ctx, cmp.Or(seen.ARN, req.SecretID), event)
-	if len(earlier) > 0 && (fault.Is(err, fault.SecretNotFound) || err == nil && value.VersionID == "") {
-		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the AWSCURRENT that it showed").Because(err)
+	switch {
+	case len(earlier) == 0:
+	case fault.Is(err, fault.SecretNotFound):
+		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed").Because(err)
+	case err == nil && value.VersionID == "":
+		err = nothingToDo(secret)
 	}
 	if secret.ARN == "" {
 		return seen, value, err
@@ -111,6 +115,11 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 		return secretstore.Secret{}, secretstore.Value{}, err
 	}
 	return secret, value, err
+}
+
+// nothingToDo is the error of a sync whose secret was deleted meanwhile: it is neither published nor recorded.
+func nothingToDo(secret secretstore.Secret) error {
+	return fault.New(fault.SecretNotFound, "%s", secret.SkipReason())
 }
 
 // addMethods adds the auth methods as listed, and the one that is pinned or recorded where the listing lacks it and

@@ -88,7 +88,11 @@ func (s *Syncer) Sync(ctx context.Context, req Request) report.Result {
 		}
 		return s.newResult(req, rounds{r}, secretstore.Record{})
 	}
-	return s.finish(ctx, req, s.allRounds(ctx, req))
+	var all rounds
+	for again := true; again; again = all.last().again {
+		all = append(all, s.oneRound(ctx, req, all))
+	}
+	return s.finish(ctx, req, all)
 }
 
 // round is what one round saw, decided and did.
@@ -137,14 +141,6 @@ func (rs rounds) secrets() (all []sensitive.Text) {
 	return all
 }
 
-// allRounds makes rounds until one ends the sync.
-func (s *Syncer) allRounds(ctx context.Context, req Request) (all rounds) {
-	for again := true; again; again = all.last().again {
-		all = append(all, s.oneRound(ctx, req, all))
-	}
-	return all
-}
-
 // oneRound takes a snapshot, decides on it, writes at most once, and looks again. Another round follows if
 //
 //  1. the write met a surprise;
@@ -185,7 +181,10 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 			"whether AWSCURRENT moved during the write could not be seen").Because(err))
 		return r
 	}
-	r.look = &look
+	if r.look = &look; look.Deleted {
+		r.err = nothingToDo(look)
+		return r
+	}
 	moved := r.snapshot.movedIn(look)                         // 2
 	overtaken := r.err != nil && r.snapshot.overtakenIn(look) // 3
 	r.again = !last && (moved || overtaken)

@@ -31,9 +31,6 @@ type verification struct {
 //  5. any other inconclusive verdict: credential_rejected.
 func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verification, error) {
 	v, p, version := r.snapshot.verification, r.plan, r.snapshot.version
-	if s.Checker == nil {
-		return v, nil // 1
-	}
 	if request := requestOf(p.after, p.write.ClientSecret); v.request != request {
 		v = s.ask(ctx, version, request, p.before, r.snapshot.record)
 	}
@@ -41,7 +38,7 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 		return r.verification.version == version && r.verification.Refused || r.held.version == version && r.held.Refused
 	})
 	switch {
-	case v.Outcome == tokencheck.Accepted: // 1
+	case s.Checker == nil || v.Outcome == tokencheck.Accepted: // 1
 		return v, nil
 	case !p.own && p.outcome == report.Adopted: // 2
 		return v, notPossessed(p, v.Why).WithRetry(true)
@@ -58,13 +55,13 @@ func (s *Syncer) verify(ctx context.Context, r round, earlier rounds) (verificat
 func (s *Syncer) verifyEarly(ctx context.Context, snap snapshot) verification {
 	c, record := snap.credential, snap.record
 	stated := datadog.AuthMethod{Name: snap.name}.With(writeOf(c))
-	if s.Checker == nil || !c.States() || record.Via != "" && record.Digest != stated.Digest() {
+	if !c.States() || record.Via != "" && record.Digest != stated.Digest() {
 		return verification{}
 	}
 	return s.ask(ctx, snap.version, requestOf(stated, c.ClientSecret), stated, record)
 }
 
-// ask makes the token request of a version. The recorded style is known if client_id and access_token_url are as
+// ask makes the token request of a version, unless verification is off. The recorded style is known if client_id and access_token_url are as
 // recorded: m, at Datadog, has the recorded digest, and the request is of the same client.
 func (s *Syncer) ask(ctx context.Context, version string, request tokencheck.Credential, m datadog.AuthMethod,
 	record secretstore.Record) verification {
@@ -72,8 +69,11 @@ func (s *Syncer) ask(ctx context.Context, version string, request tokencheck.Cre
 	if m.Digest() == record.Digest && m.ClientID == request.ClientID && m.AccessTokenURL == request.AccessTokenURL {
 		v.known = tokencheck.Style(record.Via)
 	}
-	v.Verdict = tokencheck.Verdict{Outcome: tokencheck.Inconclusive, Why: "Datadog holds no client_id to verify it with"}
-	if request.ClientID != "" {
+	switch {
+	case s.Checker == nil:
+	case request.ClientID == "":
+		v.Outcome, v.Why = tokencheck.Inconclusive, "Datadog holds no client_id to verify it with"
+	default:
 		v.Verdict = s.Checker.Check(ctx, request, v.known)
 	}
 	return v

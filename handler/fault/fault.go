@@ -149,8 +149,8 @@ func (e *Error) WithHint(hint string) *Error {
 	return &c
 }
 
-// Advise returns e with what to do about it, in its message and as its hint; the message so far is the brief one. Where
-// the advice takes a protection away, WithHint keeps it out of notices.
+// Advise returns e with what to do about it, in its message and as its hint; Brief stays as the message was. Where the
+// advice takes a protection away, WithHint keeps it out of notices.
 func (e *Error) Advise(format string, args ...any) *Error {
 	advice := fmt.Sprintf(format, args...)
 	c := e.WithBrief(e.Message).WithHint(strings.ToUpper(advice[:1]) + advice[1:] + ".")

@@ -81,13 +81,6 @@ func (r Record) WithFailureOf(old Record) Record {
 	return r
 }
 
-// WithoutVersion returns r, which could not be published, without its version, so that the next sync tells of the auth
-// method.
-func (r Record) WithoutVersion() Record {
-	r.Version, r.State = "", ""
-	return r
-}
-
 // IsOf reports whether r records a write of that version.
 func (r Record) IsOf(versionID string) bool { return r.Version == VersionKey(versionID) }
 

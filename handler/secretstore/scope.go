@@ -33,7 +33,7 @@ func (s Scope) Admit(id, arnPrefix string) error {
 	switch {
 	case len(name) > maxName || !secretName.MatchString(name):
 		return fault.New(fault.BadRequest, "secretId is neither the name nor the ARN of a secret")
-	case !strings.HasPrefix(name, s.Prefix) || name == s.Prefix:
+	case !strings.HasPrefix(name, s.Prefix) || withoutSuffix(name) == s.Prefix:
 		return fault.New(fault.SecretOutOfScope, "the secret's name does not begin with %s", s.Prefix)
 	case slices.ContainsFunc(s.KeyARNs, func(key string) bool {
 		_, keyName := Identify(key)

@@ -95,7 +95,16 @@ func TestMeanwhile(t *testing.T) {
 			w.mustInvoke(w.labelEvent(), "")
 			w.mustTellNothing()
 		},
-		"the secret is deleted, its auth method before": func(t *testing.T, w *world) {
+		"the secret is deleted during an event, its auth method before": func(_ *testing.T, w *world) {
+			w.createSettled()
+			time.Sleep(20 * time.Minute)
+			w.put("second")
+			w.deleteMethods(secretName)
+			time.AfterFunc(2*time.Second, func() { w.secrets.Delete(secretName) })
+			w.mustInvoke(w.labelEvent(), "")
+			w.mustTellNothing()
+		},
+		"the secret is deleted during a reconcile, its auth method before": func(t *testing.T, w *world) {
 			w.createSettled()
 			time.Sleep(20 * time.Minute)
 			w.deleteMethods(secretName)

@@ -70,7 +70,7 @@ func endSuccess(req Request, all rounds, now time.Time) ending {
 	w, last, look := all.lastWrite(), all.last(), all.newest()
 	recorded, atFirst := look.Record, all[0].snapshot.record
 	reconcile := req.Trigger.Type == report.TriggerReconcile
-	next := recordAfter(w, look, last.verification.Outcome, reconcile && len(all) == 1, now)
+	next := recordAfter(w, look, last.verification.Outcome, reconcile, now)
 	next.Refused = refusedAfter(all, next.Refused)
 	sameWrite := recorded.ID == w.record.ID && recorded.Version == w.record.Version && recorded.Version == atFirst.Version
 	sameMethod := recorded.Digest == last.plan.before.Digest()
@@ -138,8 +138,7 @@ func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Ti
 //     the verdict is inconclusive, unproven;
 //  2. else, if it is pushed, it stays, so that nobody keeps a secret from settling by asking for syncs.
 //
-// After any other write it is pushed. A failure stays beside an inconclusive write. settles reports that a Reconcile
-// asked, and that its first round wrote.
+// After any other write it is pushed. A failure stays beside an inconclusive write. settles: a Reconcile asked.
 func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome, settles bool,
 	now time.Time) secretstore.Record {
 	old, next := look.Record, w.record
@@ -160,7 +159,7 @@ func recordAfter(w *written, look secretstore.Secret, verdict tokencheck.Outcome
 }
 
 // refusedAfter returns which version a token request refused last, where old is the recorded one, and none if it was
-// accepted since. There is room for one: rather AWSCURRENT, then old, then what Datadog holds.
+// accepted since. A record has room for one: it prefers AWSCURRENT, then old, then what Datadog holds.
 func refusedAfter(all rounds, old string) string {
 	refused := map[string]bool{old: old != ""} // RefusedKey → by the last verdict on that version
 	keys := []string{old}                      // the preferred first

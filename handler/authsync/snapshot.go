@@ -16,7 +16,7 @@ import (
 type snapshot struct {
 	at           time.Time                     // when it began
 	secret       secretstore.Secret            // labels and record; zero: it could not be read
-	record       secretstore.Record            // on the secret; once this sync wrote, of that write
+	record       secretstore.Record            // on the secret or, if that is later, of this sync's last write
 	version      string                        // the id of AWSCURRENT
 	credential   secretstore.Credential        // its value
 	name         string                        // of the auth method: stated, or the default
@@ -105,8 +105,8 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 	case len(earlier) == 0:
 	case fault.Is(err, fault.SecretNotFound):
 		err = fault.New(fault.SecretsUnavailable, "Secrets Manager does not show the secret that it showed").Because(err)
-	case err == nil && value.VersionID == "":
-		err = nothingToDo(secret)
+	case err == nil && value.VersionID == "": // it was deleted meanwhile
+		err = fault.New(fault.SecretNotFound, "%s", secret.SkipReason())
 	}
 	if secret.ARN == "" {
 		return seen, value, err
@@ -115,11 +115,6 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 		return secretstore.Secret{}, secretstore.Value{}, err
 	}
 	return secret, value, err
-}
-
-// nothingToDo is the error of a sync whose secret was deleted meanwhile: it is neither published nor recorded.
-func nothingToDo(secret secretstore.Secret) error {
-	return fault.New(fault.SecretNotFound, "%s", secret.SkipReason())
 }
 
 // addMethods adds the auth methods as listed, and the one that is pinned or recorded where the listing lacks it and

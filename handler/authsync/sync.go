@@ -5,8 +5,7 @@
 //	round:   dry run → write → look again
 //	sync:    rounds, until AWSCURRENT is what was written → publish → record
 //
-// A round decides on one snapshot and writes at most once. If Datadog does not match the snapshot, another round
-// follows. Only write writes to Datadog.
+// Only write writes to Datadog.
 package authsync
 
 import (
@@ -181,8 +180,8 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 			"whether AWSCURRENT moved during the write could not be seen").Because(err))
 		return r
 	}
-	if r.look = &look; look.Deleted {
-		r.err = nothingToDo(look)
+	if r.look = &look; look.Deleted { // so there is nothing to do any more
+		r.err, r.held = fault.New(fault.SecretNotFound, "%s", look.SkipReason()), verification{}
 		return r
 	}
 	moved := r.snapshot.movedIn(look)                         // 2

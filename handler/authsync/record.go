@@ -109,11 +109,11 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 		return ending{noRetry: true, record: next}
 	}
 	held := last.held.Outcome
-	tell, known := toTell(e, next, held, req.Event, now)
-	end := ending{publish: tell, noRetry: known, record: next, ifUnpublished: next}
+	end := ending{record: next, ifUnpublished: next}
+	end.publish, end.noRetry = toTell(e, next, held, req.Event, now)
 	if last.look != nil {
 		lost := held == tokencheck.Rejected || next.State == secretstore.Lost && held != tokencheck.Accepted
-		end.record = next.WithFailure(e.Code, tell, lost, now, site)
+		end.record = next.WithFailure(e.Code, end.publish, lost, now, site)
 		end.ifUnpublished = next.WithFailure(e.Code, false, lost, now, site)
 	}
 	return end

@@ -26,11 +26,9 @@ import (
 )
 
 const (
-	maxRounds   = 5
-	grace       = 150 * time.Second      // of an event: an identity provider may honour a new client secret minutes late
-	surpriseMin = 200 * time.Millisecond // before the round after a surprise; jittered
-	surpriseMax = 800 * time.Millisecond
-	sureAfter   = 5 * time.Second // from the snapshot to the look, before a loss or a mismatch is first recorded
+	maxRounds = 5
+	grace     = 150 * time.Second // of an event: an identity provider may honour a new client secret minutes late
+	sureAfter = 5 * time.Second   // from the snapshot to the look, before a loss or a mismatch is first recorded
 
 	// Kept back before the deadline, so that a sync that ran out of time can still look again, publish and record.
 	lookReserve    = 3 * time.Second
@@ -157,7 +155,7 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 	case r.snapshot.skip != "" || r.err != nil && !fault.Counts(r.err):
 		return r
 	case r.surprise != nil && !last: // 1
-		deadline.Sleep(work, surpriseMin+rand.N(surpriseMax-surpriseMin))
+		deadline.Sleep(work, 200*time.Millisecond+rand.N(600*time.Millisecond))
 		r.again = true
 		return r
 	case r.surprise != nil:

@@ -83,15 +83,14 @@ func requestOf(m datadog.AuthMethod, secret sensitive.Text) tokencheck.Credentia
 		Audience: m.Audience, Scope: m.Scope}
 }
 
-// Verify returns nil if verification is off, or if the token endpoint accepts value, a version of secret that is not
+// Verify returns nil if verification is off, or if the token endpoint accepts v, a version of secret that is not
 // AWSCURRENT, with what Datadog would hold if it were written. What is not accepted is credential_rejected or, where it
 // would take over an auth method, auth_method_mismatch.
-func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, value secretstore.Value,
-	arnPrefix string) error {
+func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, v secretstore.Value, arnPrefix string) error {
 	if s.Checker == nil {
 		return nil
 	}
-	req := Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret, value: value}
+	req := Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret, value: v}
 	r := s.dryRun(ctx, req, nil)
 	if r.err == nil && r.verification.Outcome != tokencheck.Accepted {
 		return unverified(r.verification)

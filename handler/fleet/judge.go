@@ -46,9 +46,6 @@ func stateOf(reasons []Reason) State {
 	return InSync
 }
 
-// recordGrace is how long after a record is dated its own tag may change the secret.
-const recordGrace = 5 * time.Second
-
 // judge returns why a secret is out of sync, what matters most first; none: it is in sync. A record later than one
 // second before the listing began is not judged by it.
 func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) (reasons []Reason) {
@@ -67,7 +64,7 @@ func (f *Fleet) judge(s secretstore.Secret, l *datadog.Listing, shared bool) (re
 	add(listed && !found, AuthMethodMissing)
 	add(shared, AuthMethodShared)
 	add(listed && found && m.Digest() != r.Digest, AttributesDiffer)
-	add(synced && s.LastChanged.After(r.At.Add(recordGrace)), ChangedSince)
+	add(synced && s.LastChanged.After(r.At.Add(5*time.Second)), ChangedSince) // until then by the record's own tag
 	add(r.Fails(), Failing)
 	add(pushed && age >= authsync.SettleAfter, NotSettled)
 	add(r.State == secretstore.Unproven, NotVerified)

@@ -116,8 +116,8 @@ func (r *run) shared(s secretstore.Secret) bool {
 
 // foreign returns an error if Datadog lists none of two or more auth methods that are recorded.
 func (r *run) foreign() error {
-	methods, began := r.req.Listing.Methods()
-	if began.IsZero() || len(r.recordedBy) < 2 {
+	methods, _ := r.req.Listing.Methods()
+	if len(r.recordedBy) < 2 {
 		return nil
 	}
 	for id := range r.recordedBy {

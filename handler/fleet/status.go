@@ -101,8 +101,8 @@ func (f *Fleet) statusOf(secret secretstore.Secret, shared bool) SecretStatus {
 		s.PushedAt = &r.At
 	}
 	if r.Fails() {
-		told, lost := r.State != secretstore.Waiting, r.State == secretstore.Lost
-		s.Failing = &Failure{report.Failure{Code: r.Code, Since: r.Since}, told, lost}
+		failure := report.Failure{Code: r.Code, Since: r.Since}
+		s.Failing = &Failure{failure, r.State != secretstore.Waiting, r.State == secretstore.Lost}
 	}
 	if r.ID != "" {
 		methods, _ := f.Listing.Methods()

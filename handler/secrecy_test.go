@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler"
+	"datadog-webhook-auth-sync/handler/datadog/datadogtest"
 	"datadog-webhook-auth-sync/handler/eventbus"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
@@ -25,7 +26,36 @@ import (
 	"datadog-webhook-auth-sync/handler/standin"
 )
 
-// Datadog's answers may quote the client secret that it held before, which is read only afterwards.
+// Datadog and the identity provider may send back what they were sent. inWorld looks for it in all that the function
+// says.
+func TestEchoes(t *testing.T) {
+	elsewhere := map[string][]string{"Location": {"https://elsewhere.example.com/"}}
+	answers := []datadogtest.Fault{{Status: 302, Header: elsewhere}, {Status: 307, Header: elsewhere},
+		{Status: 200, Body: "<html>"}, {Status: 201, Body: "<html>"}, {Cut: true},
+		{Status: 400, Body: `{"error":"invalid_client","error_description":"you sent `},
+		{Status: 400, Body: `{"errors":["you sent `}}
+	for _, status := range []int{400, 401, 403, 404, 409, 418, 429, 500} {
+		answers = append(answers, datadogtest.Fault{Status: status})
+	}
+	for _, answer := range answers {
+		answer.Echo = true
+		for who, fail := range map[string]func(w *world){
+			"Datadog":            func(w *world) { w.datadog.Fail(answer) },
+			"the token endpoint": func(w *world) { w.tokens.Fail(answer) },
+		} {
+			subtest(t, fmt.Sprintf("%s answers %d %s", who, answer.Status, answer.Body), func(t *testing.T, w *world) {
+				w.create()
+				fail(w)
+				_, _ = w.sync(secretName)
+				w.http(w.sample("http-api-sync.json"))
+				if answer := w.reconcile(); answer.Outcomes[report.Created] > 0 {
+					t.Errorf("answer: %+v", answer)
+				}
+			})
+		}
+	}
+}
+
 // Datadog's refusal of a PATCH quotes a value that this PATCH did not send.
 func TestWhatDatadogQuotesIsNotRepeated(t *testing.T) {
 	quotes := func(r *http.Request, value string) *http.Response {

@@ -196,6 +196,8 @@ func TestUnsupportedPayloads(t *testing.T) {
 		"payload 2.0 without http":   {`{"version":"2.0","requestContext":{"http":null},"rawPath":"/sync"}`, unsupported},
 		"a malformed request":        {`{"httpMethod":"POST","requestContext":{},"headers":7}`, unsupported},
 		"a rotation of a wrong type": {`{"Step":1,"ClientRequestToken":"t","SecretId":"s"}`, unsupported},
+		"a rotation's secret too":    {`{"Step":"s","ClientRequestToken":"t","SecretId":1}`, unsupported},
+		"a rotation's token too":     {`{"Step":"s","ClientRequestToken":1,"SecretId":"s"}`, unsupported},
 		"an empty object":            {`{}`, unsupported},
 		"an array":                   {`[]`, unsupported},
 		"very deep":                  {strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000), unsupported},

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"datadog-webhook-auth-sync/handler/fault"
+	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 	"datadog-webhook-auth-sync/handler/tokencheck"
 )
@@ -74,6 +75,18 @@ func TestRecordAfter(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// What was written before a failure is recorded, unless another invocation wrote and recorded later.
+func TestAFailureAfterAWrite(t *testing.T) {
+	wrote := &written{record: secretstore.Record{ID: idA, Version: version1, At: now.Add(-time.Second), State: secretstore.Pushed}}
+	for age, version := range map[time.Duration]string{time.Minute: version1, time.Second: version1, time.Millisecond: version2} {
+		look := secretstore.Secret{Record: secretstore.Record{ID: idA, Version: version2, At: now.Add(-age), State: secretstore.Pushed}}
+		all := rounds{{written: wrote, plan: plan{outcome: report.Updated}}, {err: fault.New(fault.Deadline, "no"), look: &look}}
+		if end := endFailure(Request{}, all, now, "datadoghq.com"); end.record.Version != version || end.record.State != secretstore.Waiting {
+			t.Errorf("recorded %v ago: %v", age, end.record)
+		}
 	}
 }
 

@@ -191,7 +191,7 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 	return r
 }
 
-// dryRun is a round up to the write: snapshot, decide, verify.
+// dryRun is a round up to the write: snapshot, decide, verify. A dry run neither writes, publishes nor records.
 func (s *Syncer) dryRun(ctx context.Context, req Request, earlier rounds) (r round) {
 	r.snapshot, r.err = s.takeSnapshot(ctx, req, earlier)
 	r.verification = r.snapshot.verification

@@ -246,8 +246,12 @@ func boolean(raw json.RawMessage) (value, ok bool) {
 }
 
 func problemOf(e *fault.Error, r httpRequest, from caller, result *report.Result) httpResponse {
+	detail, advice := e.Message+".", strings.TrimSuffix(e.Hint, ".")
+	if !strings.Contains(strings.ToLower(e.Message), strings.ToLower(advice)) {
+		detail += " " + e.Hint
+	}
 	a := respond(e.Status(), "application/problem+json", problem{
-		Type: "about:blank", Title: http.StatusText(e.Status()), Status: e.Status(), Detail: e.Message + ". " + e.Hint,
+		Type: "about:blank", Title: http.StatusText(e.Status()), Status: e.Status(), Detail: detail,
 		Code: e.Code, Retryable: e.Retryable, RequestID: from.requestID, Result: result,
 	})
 	switch e.Status() {

@@ -81,6 +81,18 @@ func (a answer) problem(t *testing.T) (p problem) {
 	return p
 }
 
+func TestAProblemGivesAdviceOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.createSettled()
+		time.Sleep(20 * time.Minute)
+		w.deleteMethods(secretName)
+		p := w.http(w.sample("http-api-sync.json")).problem(t)
+		if n := strings.Count(strings.ToLower(p.Detail), "remove the tag"); n != 1 {
+			t.Errorf("%d times: %s", n, p.Detail)
+		}
+	})
+}
+
 func TestHTTP(t *testing.T) {
 	const body = syncBody
 	padded := func(n int) string { return body + strings.Repeat(" ", n-len(body)) }

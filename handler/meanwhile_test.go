@@ -114,25 +114,6 @@ func TestMeanwhile(t *testing.T) {
 			}
 			w.mustTellNothing()
 		},
-		"a look shows the record as it was before": func(t *testing.T, w *world) {
-			w.createSettled()
-			w.putRejected("second")
-			time.Sleep(time.Second)
-			w.mustInvoke(directSync, fault.CredentialRejected)
-			since := w.record(secretName)["since"]
-			time.Sleep(20 * time.Second)
-			var described atomic.Int32
-			w.secrets.Stale = func(op, _ string) time.Duration {
-				if op == "DescribeSecret" && described.Add(1) > 1 {
-					return 20*time.Second + time.Nanosecond
-				}
-				return 0
-			}
-			w.mustInvoke(directSync, fault.CredentialRejected)
-			if got := w.record(secretName)["since"]; got != since {
-				t.Errorf("since %s; was %s", got, since)
-			}
-		},
 		// Without the recorded style, such a provider's answer to the header is no verdict.
 		"verification is off for a while": func(t *testing.T, w *world) {
 			w.tokens.Style = "body"

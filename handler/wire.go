@@ -99,7 +99,7 @@ func New(c Config, o Outside) *Handler {
 		defer cancel()
 		client.Warm(ctx)
 	}()
-	listing := syncer.NewListing()
+	listing := datadog.NewListing(client.List, time.Now)
 	listing.MaxAge = 10 * time.Second // so that polling cannot use up the organisation's rate limit
 	return &Handler{
 		syncer: syncer, fleet: &fleet.Fleet{Syncer: syncer, Refresh: c.Refresh, Listing: listing},

@@ -36,8 +36,8 @@ import (
 const (
 	secretName = "datadog/webhooks/payments"
 	tokenURL   = "https://idp.example.com/oauth2/token"
-	apiKey     = "nightingale-api-key"
-	appKey     = "woodpecker-app-key"
+	apiKey     = "nightingale-key"
+	appKey     = "woodpecker"
 )
 
 // world is the whole function, wired as in Lambda, among stand-ins for all that it calls, in virtual time.

@@ -108,8 +108,10 @@ func possession(c secretstore.Credential, p plan, verified bool) error {
 	switch {
 	case p.own:
 		return nil
-	case differs || !states && c.AuthMethodID == "":
-		return notPossessed(p, "the secret does not state its client_id and access_token_url").WithRetry(!differs)
+	case differs:
+		return notPossessed(p, "the secret states another client_id or access_token_url")
+	case !states && c.AuthMethodID == "":
+		return notPossessed(p, "the secret does not state client_id and access_token_url").WithRetry(true)
 	case !verified:
 		return notPossessed(p, "verification is off").WithRetry(true)
 	}

@@ -28,7 +28,7 @@ type ending struct {
 
 // finish publishes the result if it is news, then writes the record: news is delivered at least once.
 func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Result {
-	now, last, secret := s.Now(), all.last(), all.newest()
+	now, last, secret := s.Now(), all.last(), all.lastRead()
 	end := ending{noRetry: true, record: secret.Record}
 	switch {
 	case last.snapshot.skip != "" || last.err != nil && !fault.Counts(last.err): // neither published nor recorded
@@ -48,7 +48,7 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 	}
 	young := !req.Event.Time.IsZero() && now.Sub(req.Event.Time) < grace
 	res.Retry = res.Error != nil && (res.Error.Retryable && young || !res.Told && !end.noRetry)
-	if secret.ARN == "" {
+	if secret.ARN == "" || secret.Deleted { // which takes no tag
 		return res
 	}
 	if res.Record = &end.record; end.record.String() == secret.Record.String() {
@@ -67,18 +67,17 @@ func (s *Syncer) finish(ctx context.Context, req Request, all rounds) report.Res
 //  2. a refresh is not published: a Reconcile found all as recorded, before another invocation could have written too;
 //  3. all else is published.
 func endSuccess(req Request, all rounds, now time.Time) ending {
-	w, last, look := all.lastWrite(), all.last(), all.newest()
+	w, last, look := all.lastWrite(), all.last(), all.lastRead()
 	recorded, atFirst := look.Record, all[0].snapshot.record
 	reconcile := req.Trigger.Type == report.TriggerReconcile
 	next := recordAfter(w, look, last.verification.Outcome, reconcile, now)
 	next.Refused = refusedAfter(all, next.Refused)
 	sameWrite := recorded.ID == w.record.ID && recorded.Version == w.record.Version && recorded.Version == atFirst.Version
-	sameMethod := recorded.Digest == last.plan.before.Digest()
 	end := ending{publish: true, record: next, ifUnpublished: all.untold(next)} // 3
 	switch {
 	case next.State == secretstore.Settled && recorded.State != secretstore.Settled: // 1
 		end.ifUnpublished = recorded
-	case reconcile && sameWrite && sameMethod && !recorded.Fails(): // 2
+	case reconcile && sameWrite && recorded.Digest == last.plan.before.Digest() && !recorded.Fails(): // 2
 		end.publish = false
 	}
 	return end
@@ -90,13 +89,13 @@ func (rs rounds) untold(next secretstore.Record) secretstore.Record {
 	if slices.ContainsFunc(rs, func(r round) bool { return r.written != nil && r.plan.outcome != report.Updated }) {
 		next.Version, next.State = "", ""
 	}
-	return next.WithFailureOf(rs.newest().Record)
+	return next.WithFailureOf(rs.lastRead().Record)
 }
 
 // endFailure has a failure published by the rule of toTell, unless it is the run's. Where nobody looked after it, only
 // what Datadog took is recorded.
 func endFailure(req Request, all rounds, now time.Time, site string) ending {
-	e, last, look := fault.From(all.last().err), all.last(), all.newest()
+	e, last, look := fault.From(all.last().err), all.last(), all.lastRead()
 	next := look.Record
 	w := all.lastWrite()
 	if w != nil && !next.At.After(w.record.At) { // else another invocation wrote later, and its record stands
@@ -123,10 +122,7 @@ func endFailure(req Request, all rounds, now time.Time, site string) ending {
 func (s *Syncer) publish(ctx context.Context, res report.Result, decided time.Time) error {
 	ctx, cancel := deadline.Before(ctx, recordReserve)
 	defer cancel()
-	detail, err := json.Marshal(res)
-	if err != nil {
-		return err
-	}
+	detail, _ := json.Marshal(res) // it always encodes
 	return s.Bus.Publish(ctx, eventbus.Event{DetailType: res.DetailType(), Detail: detail, Resource: res.Secret.ARN,
 		Time: decided})
 }

@@ -12,7 +12,7 @@ import (
 
 // newResult returns what the rounds came to; next is the record after them. The outcome of the first write stands.
 func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) report.Result {
-	last, was := all.last(), all.newest().Record
+	last, was := all.last(), all.lastRead().Record
 	snap, verdict := last.snapshot, last.verification
 	res := report.Result{SchemaVersion: "1", Trigger: req.Trigger, RequestID: req.RequestID, DryRun: req.DryRun,
 		DurationMs: s.Now().Sub(all[0].snapshot.at).Milliseconds(), Secret: secretRef(req, all),
@@ -77,7 +77,7 @@ func (s *Syncer) newResult(req Request, all rounds, next secretstore.Record) rep
 
 // secretRef names the secret as it was read or, unless it is out of scope, as it was asked for.
 func secretRef(req Request, all rounds) report.SecretRef {
-	secret, err := all.newest(), all.last().err
+	secret, err := all.lastRead(), all.last().err
 	if secret.ARN == "" && !fault.Is(err, fault.BadRequest) && !fault.Is(err, fault.SecretOutOfScope) {
 		secret.ARN, secret.Name = secretstore.Identify(req.SecretID)
 	}

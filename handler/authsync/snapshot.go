@@ -27,9 +27,7 @@ type snapshot struct {
 }
 
 // wantedID returns the id of the auth method that is pinned or recorded; empty: none is.
-func (snap snapshot) wantedID() string {
-	return cmp.Or(snap.credential.AuthMethodID, snap.record.ID)
-}
+func (snap snapshot) wantedID() string { return cmp.Or(snap.credential.AuthMethodID, snap.record.ID) }
 
 // gone reports whether the recorded auth method does not exist: the listing lacks it, a Get answered 404, and the
 // record is at least 10 minutes old.
@@ -96,9 +94,13 @@ func (s *Syncer) read(ctx context.Context, req Request, earlier rounds) (secrets
 	if req.secret != nil {
 		return *req.secret, req.value, nil
 	}
-	event, seen := req.Event, earlier.newest()
-	if seen.LastChanged.After(event.Time) {
-		event = secretstore.Event{Time: seen.LastChanged, VersionID: seen.Labelled(secretstore.Current)}
+	event, seen := req.Event, earlier.lastRead()
+	for _, r := range earlier {
+		for _, s := range []*secretstore.Secret{&r.snapshot.secret, r.look} {
+			if s != nil && s.LastChanged.After(event.Time) {
+				event = secretstore.Event{Time: s.LastChanged, VersionID: s.Labelled(secretstore.Current)}
+			}
+		}
 	}
 	secret, value, err := s.Secrets.Read(ctx, cmp.Or(seen.ARN, req.SecretID), event)
 	switch {

@@ -69,14 +69,11 @@ type Request struct {
 	value  secretstore.Value
 }
 
-// NewListing returns a listing of Datadog's auth methods, for one sync or for many.
-func (s *Syncer) NewListing() *datadog.Listing { return datadog.NewListing(s.AuthMethods.List, s.Now) }
-
 // Sync writes AWSCURRENT of one secret to Datadog, publishes the result, and records it on the secret. A dry run says
 // what it would write. It ends before ctx's deadline. A failure is in the Result.
 func (s *Syncer) Sync(ctx context.Context, req Request) report.Result {
 	if req.Listing == nil {
-		req.Listing = s.NewListing()
+		req.Listing = datadog.NewListing(s.AuthMethods.List, s.Now)
 	}
 	if req.DryRun {
 		r := s.dryRun(ctx, req, nil)
@@ -117,14 +114,14 @@ func (rs rounds) lastWrite() (w *written) {
 	return w
 }
 
-// newest returns the secret as it was last read: by LastChanged, since Secrets Manager may show an older state again.
-// It is zero if nothing was read.
-func (rs rounds) newest() (s secretstore.Secret) {
+// lastRead returns the secret as it was read last; zero: it was not.
+func (rs rounds) lastRead() (s secretstore.Secret) {
 	for _, r := range rs {
-		for _, read := range []*secretstore.Secret{&r.snapshot.secret, r.look} {
-			if read != nil && !read.LastChanged.Before(s.LastChanged) {
-				s = *read
-			}
+		if r.snapshot.secret.ARN != "" {
+			s = r.snapshot.secret
+		}
+		if r.look != nil {
+			s = *r.look
 		}
 	}
 	return s
@@ -178,7 +175,7 @@ func (s *Syncer) oneRound(ctx context.Context, req Request, earlier rounds) roun
 			"whether AWSCURRENT moved during the write could not be seen").Because(err))
 		return r
 	}
-	if r.look = &look; look.Deleted { // so there is nothing to do any more
+	if r.look = &look; look.Deleted && r.err != nil { // there is nothing to do any more
 		r.err, r.held = fault.New(fault.SecretNotFound, "%s", look.SkipReason()), verification{}
 		return r
 	}

@@ -90,8 +90,8 @@ func (s *Syncer) Verify(ctx context.Context, secret secretstore.Secret, v secret
 	if s.Checker == nil {
 		return nil
 	}
-	req := Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: s.NewListing(), secret: &secret, value: v}
-	r := s.dryRun(ctx, req, nil)
+	l := datadog.NewListing(s.AuthMethods.List, s.Now)
+	r := s.dryRun(ctx, Request{SecretID: secret.ARN, ARNPrefix: arnPrefix, Listing: l, secret: &secret, value: v}, nil)
 	if r.err == nil && r.verification.Outcome != tokencheck.Accepted {
 		return unverified(r.verification)
 	}

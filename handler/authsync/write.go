@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"datadog-webhook-auth-sync/handler/datadog"
+	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
 )
@@ -44,15 +45,19 @@ func (s *Syncer) write(ctx context.Context, l *datadog.Listing, r round) (w *wri
 		State: secretstore.Pushed}}, nil, nil
 }
 
-// unexplained returns the surprise of the last round, if p is to make the same write again; nil for a create whose
-// answer was lost: if it is planned again, it left nothing behind.
+// unexplained returns an error if the last round met a surprise and p is to make the same write again; nil for a create
+// whose answer was lost: if it is planned again, it left nothing behind.
 func unexplained(earlier rounds, p plan) error {
 	if len(earlier) == 0 {
 		return nil
 	}
 	surprise, last := earlier.last().surprise, earlier.last().plan
 	same := last.outcome == p.outcome && last.before.ID == p.before.ID && last.write.Name == p.write.Name
-	if same && (datadog.IsNotFound(surprise) || datadog.IsConflict(surprise)) {
+	switch {
+	case same && datadog.IsNotFound(surprise):
+		return fault.New(fault.DatadogUnavailable, "Datadog lists auth method %s, and says that it does not exist",
+			p.before.ID).Because(surprise)
+	case same && datadog.IsConflict(surprise):
 		return surprise
 	}
 	return nil

@@ -67,8 +67,9 @@ func (c *Client) do(ctx context.Context, call call) ([]AuthMethod, error) {
 			methods, failed = call.decode(body)
 		}
 		if failed == nil {
+			secrets := held.repeated(call.secret)
 			for i := range methods {
-				methods[i] = methods[i].Withhold(held.repeated(call.secret)...)
+				methods[i] = methods[i].Withhold(secrets...)
 			}
 			return methods, nil
 		}

@@ -24,7 +24,7 @@ type Credentials interface {
 type credential struct {
 	headers map[string]sensitive.Text // name → value
 	secrets []sensitive.Text          // in headers, or shown to Datadog to get them
-	former  []sensitive.Text          // those of the credential before, which may work for a while yet
+	former  []sensitive.Text          // those of the credentials before, newest first, which may work for a while yet
 	expires time.Time                 // zero where it is not known to
 }
 
@@ -64,7 +64,11 @@ func (c *Client) credential(ctx context.Context, refused credential) (credential
 	fetched, err := c.credentials.fetch(ctx, c)
 	switch {
 	case err == nil:
-		if c.held != nil {
+		switch {
+		case c.held == nil:
+		case fetched.equal(*c.held):
+			fetched.former = c.held.former
+		default:
 			former := slices.Concat(c.held.secrets, c.held.former)
 			fetched.former = former[:min(maxFormer, len(former))]
 		}

@@ -107,6 +107,35 @@ func FuzzStored(f *testing.F) {
 	})
 }
 
+// A key that was rotated may work for a while yet. It is remembered, however often the one after it is refused.
+func TestAFormerKeyIsNotRepeated(t *testing.T) {
+	const former, current = "nightingale", "woodpecker"
+	reads, refusals := 0, 0
+	stored := datadog.Stored{APIKeySecret: "api", AppKeySecret: "app",
+		Read: func(_ context.Context, name string) (sensitive.Text, error) {
+			if reads++; name == "api" && reads < 3 {
+				return sensitive.New(former), nil
+			}
+			return sensitive.New(map[string]string{"api": current, "app": "the-app-key"}[name]), nil
+		}}
+	transport := transportFunc(func(r *http.Request) (*http.Response, error) {
+		answer := &http.Response{StatusCode: 400, Body: io.NopCloser(strings.NewReader(`{"errors":["not ` + former + `"]}`))}
+		if refusals++; refusals < 50 || r.Header.Get("DD-API-KEY") == former {
+			answer.StatusCode = 403
+		}
+		return answer, nil
+	})
+	c := datadog.New("https://api.datadoghq.com", transport, stored)
+	for range 60 {
+		if _, err := c.Update(t.Context(), id, whole); strings.Contains(err.Error(), former) {
+			t.Fatal("the former key is repeated")
+		}
+	}
+	if refusals < 50 {
+		t.Errorf("%d calls", refusals)
+	}
+}
+
 func TestKeysAreReadAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
 		held           []string // what each fetch finds; the last for good; "" fails

@@ -31,7 +31,7 @@ func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() ti
 // found, and what a write returned that ended after this fetch began.
 func (l *Listing) Load(ctx context.Context) error {
 	l.mu.Lock()
-	fresh := l.began.After(l.outdated) && (l.MaxAge == 0 || l.now().Sub(l.began) < l.MaxAge)
+	fresh := l.began.After(l.outdated) && (l.MaxAge == 0 || l.now().Round(0).Sub(l.began) < l.MaxAge) // by the wall clock
 	l.mu.Unlock()
 	if fresh {
 		return nil

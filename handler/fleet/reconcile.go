@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"datadog-webhook-auth-sync/handler/authsync"
+	"datadog-webhook-auth-sync/handler/datadog"
 	"datadog-webhook-auth-sync/handler/fault"
 	"datadog-webhook-auth-sync/handler/report"
 	"datadog-webhook-auth-sync/handler/secretstore"
@@ -23,6 +24,7 @@ const (
 	startUntil = 25 * time.Second // before the deadline: a sync that began later might be cut short
 	maxTrouble = 2                // secrets that meet the same trouble of Datadog before it is the run's
 	eventLate  = 5 * time.Minute  // since AWSCURRENT moved: by then its event came, or never will
+	lastRank   = 4
 )
 
 // Reconciliation is the answer of one Reconcile.
@@ -60,7 +62,7 @@ type Unmanaged struct {
 func (f *Fleet) Reconcile(ctx context.Context, req authsync.Request, each func(report.Result)) Reconciliation {
 	started := f.Syncer.Now()
 	req.Trigger = report.Trigger{Type: report.TriggerReconcile, ID: req.RequestID}
-	req.Listing = f.Syncer.NewListing()
+	req.Listing = datadog.NewListing(f.Syncer.AuthMethods.List, f.Syncer.Now)
 	r := &run{Fleet: f, req: req, each: each, trouble: map[fault.Code]int{}}
 	r.answer = Reconciliation{SchemaVersion: "1", RequestID: req.RequestID, DryRun: req.DryRun,
 		Outcomes: map[report.Outcome]int{}}
@@ -150,8 +152,6 @@ func (r *run) syncAll(ctx context.Context, items []*item) {
 	}
 	_ = all.Wait()
 }
-
-const lastRank = 4
 
 // rank orders secrets by what a webhook waits for: out of sync without a failure, not settled, failing, old. Last come
 // those that record no auth method: no webhook uses what does not exist.
@@ -283,7 +283,6 @@ func (r *run) count(items []*item) {
 	a.Unverified = records[secretstore.Unproven]
 }
 
-// unmanaged returns the auth methods that no secret records and no plan names.
 func (r *run) unmanaged() (all []Unmanaged) {
 	methods, _ := r.req.Listing.Methods()
 	planned := map[string]bool{}

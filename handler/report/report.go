@@ -117,8 +117,7 @@ func (r Result) DetailType() string {
 	return "Datadog Auth Method " + cmp.Or(what, "Synced")
 }
 
-// PlanOf returns the plan of a sync that would have outcome o: the attributes that would change, and the client secret,
-// which is always written.
+// PlanOf returns the plan of a sync of outcome o: the attributes that would change, and the client secret.
 func PlanOf(o Outcome, before, after datadog.AuthMethod) *Plan {
 	p := &Plan{Action: map[Outcome]string{Created: "create", Updated: "update", Adopted: "adopt"}[o]}
 	for _, a := range []Change{
@@ -188,7 +187,7 @@ func (r Result) sentences() (cause, rest string) {
 // Loss says of a failure whether alerts are being lost.
 func (r Result) Loss() string {
 	switch {
-	case r.DryRun || !fault.Counts(r.Error):
+	case r.DryRun || !fault.Counts(r.Error) && r.AuthMethod == nil:
 		return "Nothing changed at Datadog."
 	case r.Losing() && r.Error.Code == fault.AuthMethodNotFound:
 		return "ALERTS ARE BEING LOST NOW."

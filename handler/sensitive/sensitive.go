@@ -40,7 +40,7 @@ func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // alignment (as in a Basic authorization header). An empty value is in nothing.
 func (t Text) In(s string) bool {
 	value := t.Reveal()
-	if value == "" {
+	if value == "" || len(s) < len(value) { // no form is shorter, and most texts are
 		return false
 	}
 	for _, plain := range []string{s, percentDecoded(s), percentDecoded(strings.ReplaceAll(s, "+", " ")),

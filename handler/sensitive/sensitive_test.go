@@ -172,3 +172,11 @@ func TestPartlyIn(t *testing.T) {
 		})
 	}
 }
+
+// A listing has thousands of names, each of which is looked at for values of some kilobytes.
+func TestAShorterTextCostsNothing(t *testing.T) {
+	long := sensitive.New(strings.Repeat("proof", 500))
+	if n := testing.AllocsPerRun(10, func() { long.In("payments") }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"datadog-webhook-auth-sync/handler/endpoint"
+	"datadog-webhook-auth-sync/handler/secretstore"
 )
 
 // Config is the whole configuration. Each field comes from the template parameter of the same meaning.
@@ -75,6 +76,7 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	keyless := c.OrgUUID != ""
 	must(keyless != (c.APIKeySecretARN != ""), "DdApiKeySecretArn", "or DdOrgUuid must be given, and only one of them")
 	must(!keyless || c.AppKeySecretARN == "", "DdAppKeySecretArn", "must be empty where DdOrgUuid is given")
+	must(!keyless || secretstore.IsUUID(c.OrgUUID), "DdOrgUuid", "must be a UUID, or empty")
 	must(!keyless || !otherAWS.MatchString(c.Region), "DdOrgUuid",
 		"must be empty in "+c.Region+": keyless is for the partition aws")
 	keySecret := `^(arn:[a-z-]+:secretsmanager:` + c.Region + `:\d{12}:secret:[\w/+=.@!-]+-[A-Za-z0-9]{6})?$`
@@ -86,16 +88,17 @@ func ReadConfig(getenv func(string) string) (Config, error) {
 	}{
 		{"DdApiKeySecretArn", c.APIKeySecretARN, keySecret, 2048, aKeySecret},
 		{"DdAppKeySecretArn", c.AppKeySecretARN, keySecret, 2048, aKeySecret},
-		{"DdOrgUuid", c.OrgUUID, `^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?$`, 36, "must be a UUID, or empty"},
 		{"OwnerTagKey", c.OwnerTagKey, `^[\w .:/=+@-]*$`, 128, "must be the key of a tag, or empty"},
 		{"SecretNamePrefix", c.Prefix, `^[\w/+=.@-]+/$`, 512, "must have only letters, digits and /_+=.@-, and end with /"},
-		{"EventBusName", c.EventBus, `^(arn:[a-z-]+:events:[a-z0-9-]+:\d{12}:event-bus/)?[\w/.-]+$`, 320,
+		{"EventBusName", c.EventBus, `^(arn:[a-z-]+:events:[a-z0-9-]+:\d{12}:event-bus/)?[\w/.-]+$`, 2048,
 			"must be the name or the ARN of an event bus"},
 		{"AuthMethodNamePrefix", c.NamePrefix, `^[\w/+=.@ :-]*$`, 64,
 			"must have at most 64 characters: letters, digits, spaces and /_+=.@:-"},
 	} {
 		must(regexp.MustCompile(p.pattern).MatchString(p.value) && len(p.value) <= p.longest, p.name, p.rule)
 	}
+	_, bus, _ := strings.Cut(c.EventBus, ":event-bus/") // of an ARN
+	must(len(cmp.Or(bus, c.EventBus)) <= 256, "EventBusName", "must have at most 256 characters")
 	c.AppKeySecretARN = cmp.Or(c.AppKeySecretARN, c.APIKeySecretARN)
 	hours, err := strconv.Atoi(getenv("REFRESH_HOURS"))
 	must(err == nil && hours >= 1 && hours <= 168, "RefreshHours", "must be a number from 1 to 168")

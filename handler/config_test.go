@@ -15,6 +15,7 @@ import (
 const (
 	keyARN    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:datadog/keys-AbC123"
 	appKeyARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:dd!app-key-xyz789"
+	busARN    = "arn:aws:events:us-east-1:123456789012:event-bus/"
 	orgUUID   = "6b1f0c52-52a8-4f0a-9d5e-7c7b0d8f1a11"
 )
 
@@ -81,8 +82,8 @@ func TestConfigValues(t *testing.T) {
 			[]string{"a\n", "é", "<", strings.Repeat("a", 129)}},
 		"SecretNamePrefix": {"SECRET_NAME_PREFIX", []string{"a/", "A-z_0+=.@/x/"},
 			[]string{"", "/", "datadog", "datadog/*", "*/", "a b/", "a/\n", "${aws:x}/"}},
-		"EventBusName": {"EVENT_BUS_NAME", []string{"my.bus_1-x/y", "arn:aws:events:us-east-1:123456789012:event-bus/x"},
-			[]string{"", "a b", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 321)}},
+		"EventBusName": {"EVENT_BUS_NAME", []string{"my.bus_1-x/y", strings.Repeat("b", 256), busARN + strings.Repeat("b", 256)},
+			[]string{"", "a b", "arn:aws:events:eu-central-1:123456789012:rule/x", strings.Repeat("b", 257), busARN + strings.Repeat("b", 257)}},
 		"AuthMethodNamePrefix": {"AUTH_METHOD_NAME_PREFIX", []string{"", "prod-", "account 1: "},
 			[]string{"a\n", "<b>", strings.Repeat("a", 65)}},
 		"RefreshHours":      {"REFRESH_HOURS", []string{"1", "168"}, []string{"", "0", "169", "-1", "1.5", "24h"}},

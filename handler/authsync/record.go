@@ -21,7 +21,7 @@ const SettleAfter = 10 * time.Minute
 // ending says whether to publish a result, and what to record then.
 type ending struct {
 	publish       bool
-	noRetry       bool               // though not published: no news, or the run tells it
+	noRetry       bool               // the event is not delivered again, though nothing was published
 	record        secretstore.Record // after publishing, or where nothing is to be published
 	ifUnpublished secretstore.Record // where it could not be published, so that the next sync tells it
 }

@@ -10,7 +10,7 @@ import (
 // Listing is the organisation's auth methods as Datadog lists them. All who sync at once share one: each sees what any
 // of them fetched or wrote. It is safe for concurrent use.
 type Listing struct {
-	MaxAge time.Duration // of a fetch, after which Load fetches again; zero: none
+	MaxAge time.Duration // of a fetch, after which Load fetches again; zero: a fetch never gets old
 
 	fetch func(context.Context) ([]AuthMethod, error)
 	now   func() time.Time
@@ -27,8 +27,8 @@ func NewListing(fetch func(context.Context) ([]AuthMethod, error), now func() ti
 	return &Listing{fetch: fetch, now: now, methods: map[string]AuthMethod{}, written: map[string]time.Time{}}
 }
 
-// Load fetches the listing unless it was fetched since it was outdated, within MaxAge. It keeps what a newer fetch
-// found, and what a write returned that ended after this fetch began.
+// Load fetches the listing, unless one was fetched after Outdate and is younger than MaxAge. A fetch overwrites neither
+// what a newer fetch found nor what a write returned that ended after this fetch began.
 func (l *Listing) Load(ctx context.Context) error {
 	l.mu.Lock()
 	fresh := l.began.After(l.outdated) && (l.MaxAge == 0 || l.now().Round(0).Sub(l.began) < l.MaxAge) // by the wall clock
